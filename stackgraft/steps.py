@@ -1,0 +1,144 @@
+"""Python functions as steps: their source, arguments and result travel through the artifact store.
+
+`function_step` makes the spec on the engine's side, ``python -m stackgraft.steps`` runs it inside the image, and
+`result` finds what it returned. The image needs stackgraft's core (``BuildSpec.step_runtime``) and whatever the
+function imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stackgraft.artifacts import ArtifactRef, open_store
+from stackgraft.artifacts.ref import is_ref
+from stackgraft.errors import SpecError
+from stackgraft.specs import StepSpec, host_python
+
+if TYPE_CHECKING:
+    from stackgraft.components import ArtifactStore
+
+_JSON_ATOMS = (type(None), bool, int, float, str)
+
+
+def function_step(
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    keywords: Mapping[str, Any],
+    *,
+    store: ArtifactStore,
+    artifact: str,
+    image: str,
+    **settings: Any,
+) -> StepSpec:
+    """Return the spec that runs a function in an image.
+
+    Args:
+        function: A function that imports what it needs inside its body.
+        arguments: Its positional arguments: values, or references to artifacts, which arrive as values.
+        keywords: Its keyword arguments, likewise.
+        store: Where the call and its result are kept.
+        artifact: The name of the artifact that the function's result becomes.
+        image: The image, by digest.
+        settings: More fields of `StepSpec`.
+
+    Raises:
+        SpecError: The function leans on names outside of its body, or its source cannot be found.
+        ArtifactError: No serializer takes an argument.
+    """
+    call = {
+        "function": function.__name__,
+        "source": portable_source(function),
+        "arguments": [pack(value, store, f"{artifact}.arg{index}") for index, value in enumerate(arguments)],
+        "keywords": {key: pack(value, store, f"{artifact}.{key}") for key, value in keywords.items()},
+        "artifact": artifact,
+    }
+    reference = store.save(f"{artifact}.call", call)
+    command = ("python", "-m", "stackgraft.steps", json.dumps(store.claim(), sort_keys=True), str(reference))
+    return StepSpec(**{"step": function.__name__, "python": host_python(), **settings, "image": image, "command": command})
+
+
+def result(store: ArtifactStore, artifact: str, job: str) -> ArtifactRef:
+    """Return the reference to what the job's function returned.
+
+    Raises:
+        ArtifactNotFoundError: The job has not written it.
+    """
+    return store.resolve(f"{artifact}@{job}")
+
+
+def portable_source(function: Callable[..., Any]) -> str:
+    """Return the function's source without decorators, once it is known to stand alone.
+
+    Raises:
+        SpecError: It uses names outside of its body, or its source cannot be found.
+    """
+    outside = inspect.getclosurevars(function)
+    if names := sorted({*outside.nonlocals, *outside.globals}):
+        raise SpecError(
+            f"The step {function.__name__!r} leans on names outside of its body",
+            where=f"{', '.join(names)} in {inspect.getsourcefile(function)}",
+            why="only the function's own source travels to the image",
+            next_step="import or define them inside the function, or pass them as arguments",
+        )
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError) as hidden:
+        raise SpecError(
+            f"The source of the step {function.__name__!r} cannot be read",
+            why=str(hidden),
+            next_step="define it with def, in a file",
+        ) from hidden
+    definition = tree.body[0]
+    if not isinstance(definition, ast.FunctionDef):
+        raise SpecError("A step is a plain function", where=function.__name__, next_step="define it with def, not async def or lambda")
+    definition.decorator_list = []
+    return "from __future__ import annotations\n" + ast.unparse(definition)
+
+
+def pack(value: object, store: ArtifactStore, name: str) -> Any:
+    """Return a value as JSON: references and small JSON stay, whatever else becomes an artifact.
+
+    Raises:
+        ArtifactError: No serializer takes it.
+    """
+    if isinstance(value, ArtifactRef):
+        return value.to_json()
+    if isinstance(value, _JSON_ATOMS) or is_ref(value):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: pack(item, store, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [pack(item, store, f"{name}.{index}") for index, item in enumerate(value)]
+    return store.save(name, value).to_json()
+
+
+def unpack(value: Any, store: ArtifactStore) -> Any:
+    """Return what `pack` took, with every reference replaced by its value."""
+    if is_ref(value):
+        return store.load(ArtifactRef.from_json(value))
+    if isinstance(value, Mapping):
+        return {key: unpack(item, store) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unpack(item, store) for item in value]
+    return value
+
+
+def main(store_claim: str, reference: str) -> None:
+    """Run a call inside the image: load it, call the function, save and tag its result by the job's name."""
+    store = open_store(json.loads(store_claim))
+    call = store.load(reference)
+    namespace: dict[str, Any] = {"__name__": "__step__"}
+    exec(compile(call["source"], f"<step {call['function']}>", "exec"), namespace)  # noqa: S102 - the point of a step
+    returned = namespace[call["function"]](*unpack(call["arguments"], store), **unpack(call["keywords"], store))
+    store.tag(store.save(call["artifact"], returned), os.environ["STACKGRAFT_JOB"])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
