@@ -1,0 +1,110 @@
+"""Functions as steps: what travels, what is refused before anything starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stackgraft import steps
+from stackgraft.artifacts import ArtifactRef, open_store
+from stackgraft.components import ArtifactStore
+from stackgraft.errors import SpecError
+
+IMAGE = "app@sha256:" + "0" * 64
+OUTSIDE = 3
+
+
+def add(left: int, right: int = 2) -> int:
+    """Add."""
+    return left + right
+
+
+def describe(text: str, settings: dict[str, list[int]]) -> dict[str, object]:
+    import string  # noqa: PLC0415 - a step imports inside
+
+    return {"capitals": string.capwords(text), "sum": sum(settings["numbers"])}
+
+
+def leans_on_a_global() -> int:
+    return OUTSIDE
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return open_store({"flavor": "local", "path": str(tmp_path / "store"), "cache": str(tmp_path / "cache")})
+
+
+def run_like_an_operator(command: tuple[str, ...], job: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"STACKGRAFT_JOB": job}
+    return subprocess.run([sys.executable, *command[1:]], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_function_runs_elsewhere_and_its_result_is_an_artifact(store: ArtifactStore) -> None:
+    spec = steps.function_step(add, [40], {}, store=store, artifact="sum", image=IMAGE)
+    done = run_like_an_operator(spec.command, "job-1")
+    assert done.returncode == 0, done.stderr
+    reference = steps.result(store, "sum", "job-1")
+    assert (reference.name, store.load(reference)) == ("sum", 42)
+
+
+def test_references_arrive_as_values_however_deep_they_lie(store: ArtifactStore) -> None:
+    text, number = store.save("text", "hej på dig"), store.save("number", 5)
+    spec = steps.function_step(describe, [text], {"settings": {"numbers": [1, number.to_json()]}}, store=store, artifact="out", image=IMAGE)
+    assert run_like_an_operator(spec.command, "job-2").returncode == 0
+    assert store.load(steps.result(store, "out", "job-2")) == {"capitals": "Hej På Dig", "sum": 6}
+
+
+def test_a_value_that_is_not_json_becomes_an_artifact_of_its_own(store: ArtifactStore) -> None:
+    packed = steps.pack({"raw": b"bytes"}, store, "call")
+    assert ArtifactRef.from_json(packed["raw"]).name == "call.raw"
+    assert steps.unpack(packed, store) == {"raw": b"bytes"}
+
+
+def test_a_function_that_leans_on_a_global_is_refused_by_its_name() -> None:
+    with pytest.raises(SpecError, match="names outside of its body") as refused:
+        steps.portable_source(leans_on_a_global)
+    assert "OUTSIDE" in str(refused.value)
+
+
+def test_a_closure_is_refused_too() -> None:
+    captured = 1
+
+    def inner() -> int:
+        return captured
+
+    with pytest.raises(SpecError, match="captured"):
+        steps.portable_source(inner)
+
+
+def test_a_function_without_source_is_refused() -> None:
+    namespace: dict[str, object] = {}
+    exec("def unseen(): return 1", namespace)  # noqa: S102 - made on purpose
+    with pytest.raises(SpecError, match="cannot be read"):
+        steps.portable_source(namespace["unseen"])  # type: ignore[arg-type]
+
+
+def test_decorators_and_annotations_do_not_travel() -> None:
+    def passes_through(function: object) -> object:
+        return function
+
+    @passes_through
+    def decorated(value: UnknownAtRunTime) -> None:  # type: ignore[name-defined]  # noqa: F821 - only the annotation names it
+        del value
+
+    source = steps.portable_source(decorated)  # type: ignore[arg-type]
+    assert "passes_through" not in source
+    exec(source, {})  # noqa: S102 - the point of the test
+
+
+def test_a_failing_function_leaves_its_traceback_and_no_result(store: ArtifactStore) -> None:
+    def fail() -> None:
+        raise ValueError("no prices for 2013")
+
+    spec = steps.function_step(fail, [], {}, store=store, artifact="out", image=IMAGE)
+    failed = run_like_an_operator(spec.command, "job-3")
+    assert failed.returncode == 1
+    assert "no prices for 2013" in failed.stderr
