@@ -58,9 +58,18 @@ def _pinned(image: object) -> object:
     return reference
 
 
-def _repository(name: str) -> str:
+def check_repository(name: str) -> str:
+    """Return the repository's name if registries take it.
+
+    Raises:
+        SpecError: They do not.
+    """
     if not _REPOSITORY.fullmatch(name):
-        raise ValueError("a repository is lower case: letters and digits, joined by . _ - or /")
+        raise SpecError(
+            "No registry takes a repository of that name",
+            where=f"repository {name!r}",
+            next_step="use lower-case letters and digits, joined by . _ - or /",
+        )
     return name
 
 
@@ -78,7 +87,7 @@ PinnedImage = Annotated[str, BeforeValidator(_pinned)]
 """An image by digest; a `BuiltImage`, or its JSON, is taken by its reference."""
 Environment = Annotated[Mapping[str, str], BeforeValidator(_environment)]
 """Environment variables; an artifact's reference is given as ``name@version``."""
-Repository = Annotated[str, AfterValidator(_repository)]
+Repository = Annotated[str, AfterValidator(check_repository)]
 ServiceName = Annotated[str, Field(pattern=r"^[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
 PythonMinor = Annotated[str, Field(pattern=r"^3\.\d+$")]
 

@@ -1,0 +1,177 @@
+"""The ``oci-layout`` registry: one OCI image layout folder for each repository, which ``skopeo`` and others read."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from pydantic import Field
+
+from stackgraft.components import Component
+from stackgraft.errors import BackendError, SpecError
+from stackgraft.model import AnchoredPath
+from stackgraft.oci import MANIFEST_TYPE, blobs_of, descriptor, digest_of, is_digest
+from stackgraft.specs import check_repository, split_reference
+
+_TAG = "org.opencontainers.image.ref.name"
+_EMPTY_INDEX: dict[str, Any] = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+
+
+class OciLayoutRegistry(Component):
+    """A registry in a folder, safe for concurrent writers on one machine.
+
+    Attributes:
+        path: The folder; each repository is an OCI image layout below it.
+    """
+
+    role: ClassVar[str] = "container_registry"
+    flavor: ClassVar[str] = "oci-layout"
+    provides: ClassVar[frozenset[str]] = frozenset({"folder"})
+    path: AnchoredPath = Field(default=Path(".stackgraft/registry"), validate_default=True, description="Folder of the registry.")
+
+    def reference(self, repository: str, digest: str) -> str:
+        """Return ``repository@sha256:…``."""
+        return f"{check_repository(repository)}@{_checked(digest)}"
+
+    def locate(self, reference: str) -> tuple[str, str]:
+        """Split a pinned reference into repository and digest."""
+        return split_reference(reference)
+
+    def resolve(self, repository: str, tag: str) -> str | None:
+        """Return the digest that the tag names now, or None."""
+        named = [entry for entry in self._index(repository)["manifests"] if _tag_of(entry) == tag]
+        return str(named[0]["digest"]) if named else None
+
+    def tags(self, repository: str) -> Sequence[str]:
+        """Return the repository's tags, sorted."""
+        return sorted(tag for entry in self._index(repository)["manifests"] if (tag := _tag_of(entry)))
+
+    def tag(self, repository: str, digest: str, tag: str) -> None:
+        """Let the tag name that digest from now on."""
+        self._enter(repository, self.read_manifest(repository, digest), tag)
+
+    def delete(self, repository: str, digest: str) -> None:
+        """Remove the manifest and all its tags; blobs that others may share stay."""
+        with self._changing(repository) as index:
+            index["manifests"] = [entry for entry in index["manifests"] if entry["digest"] != digest]
+        self._blob(repository, digest).unlink(missing_ok=True)
+
+    def read_manifest(self, repository: str, digest: str) -> bytes:
+        """Return the manifest's bytes, checked against the digest."""
+        with self.open_blob(repository, digest) as blob:
+            content = blob.read()
+        if digest_of(content) != digest:
+            raise BackendError(
+                "A stored manifest is damaged", where=str(self._blob(repository, digest)), next_step="delete it and build again"
+            )
+        return content
+
+    def write_manifest(self, repository: str, manifest: bytes, *, tag: str | None = None) -> str:
+        """Store a manifest whose blobs are all there, name it by the tag, and return its digest."""
+        missing = [blob["digest"] for blob in blobs_of(json.loads(manifest)) if not self.has_blob(repository, blob["digest"])]
+        if missing:
+            raise BackendError("A manifest names blobs that are not there", where=f"{repository}: {', '.join(missing)}")
+        digest = digest_of(manifest)
+        self.write_blob(repository, digest, manifest)
+        self._enter(repository, manifest, tag)
+        return digest
+
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Tell whether the blob is there."""
+        return self._blob(repository, digest).is_file()
+
+    def write_blob(self, repository: str, digest: str, content: Path | bytes) -> None:
+        """Store a blob, refusing content that does not match the digest."""
+        target = self._blob(repository, digest)
+        if target.exists():
+            return
+        with self._storing(repository), tempfile.NamedTemporaryFile(dir=target.parent, prefix=".upload-", delete=False) as upload:
+            try:
+                self._copy(content, upload, digest)
+                Path(upload.name).chmod(0o644)
+                Path(upload.name).replace(target)
+            finally:
+                Path(upload.name).unlink(missing_ok=True)
+
+    def open_blob(self, repository: str, digest: str) -> BinaryIO:
+        """Open a blob for reading."""
+        try:
+            return self._blob(repository, digest).open("rb")
+        except FileNotFoundError as absent:
+            raise BackendError("There is no such blob", where=f"{repository}@{digest} in {self.path}") from absent
+
+    def _copy(self, content: Path | bytes, upload: Any, digest: str) -> None:
+        found = hashlib.sha256()
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as source:
+            while chunk := source.read(1 << 20):
+                found.update(chunk)
+                upload.write(chunk)
+        if f"sha256:{found.hexdigest()}" != digest:
+            raise BackendError("The content does not match its digest", where=digest, why=f"it has sha256:{found.hexdigest()}")
+        upload.flush()
+
+    def _enter(self, repository: str, manifest: bytes, tag: str | None) -> None:
+        digest, media_type = digest_of(manifest), json.loads(manifest).get("mediaType", MANIFEST_TYPE)
+        entry = descriptor(media_type, digest, len(manifest)) | ({"annotations": {_TAG: tag}} if tag else {})
+        with self._changing(repository) as index:
+            others = [other for other in index["manifests"] if _tag_of(other) != tag or tag is None]
+            bare = [other for other in others if other["digest"] == digest and not _tag_of(other)]
+            if tag or not any(other["digest"] == digest for other in others):
+                index["manifests"] = [*(other for other in others if other not in bare), entry]
+
+    def _index(self, repository: str) -> dict[str, Any]:
+        try:
+            index: dict[str, Any] = json.loads((self._folder(repository) / "index.json").read_bytes())
+        except FileNotFoundError:
+            return {**_EMPTY_INDEX}
+        return index
+
+    @contextmanager
+    def _changing(self, repository: str) -> Iterator[dict[str, Any]]:
+        """Read the index under the repository's lock, let the caller change it, and replace it in one step."""
+        with self._storing(repository) as folder, (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            index = self._index(repository)
+            yield index
+            draft = folder / ".index.json"
+            draft.write_text(json.dumps(index, sort_keys=True))
+            draft.replace(folder / "index.json")
+
+    @contextmanager
+    def _storing(self, repository: str) -> Iterator[Path]:
+        folder = self._folder(repository)
+        try:
+            (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+            if not (folder / "oci-layout").exists():
+                (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+            yield folder
+        except OSError as refused:
+            free = shutil.disk_usage(self.path if self.path.exists() else "/").free
+            raise BackendError(
+                "The registry's folder cannot be written", where=str(folder), why=f"{refused.strerror}; {free >> 20} MiB are free"
+            ) from refused
+
+    def _folder(self, repository: str) -> Path:
+        return self.path / check_repository(repository)
+
+    def _blob(self, repository: str, digest: str) -> Path:
+        return self._folder(repository) / "blobs" / "sha256" / _checked(digest).partition(":")[2]
+
+
+def _checked(digest: str) -> str:
+    if not is_digest(digest):
+        raise SpecError("That is not a digest", where=repr(digest), next_step="pass sha256: and 64 hexadecimal digits")
+    return digest
+
+
+def _tag_of(entry: dict[str, Any]) -> str | None:
+    tag: str | None = entry.get("annotations", {}).get(_TAG)
+    return tag
