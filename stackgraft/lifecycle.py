@@ -11,7 +11,7 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -106,7 +106,14 @@ def start(launcher: LauncherComponent, spec: Spec, journal: Journal) -> Ticket:
     return launcher.ticket(launcher.submit(spec, name=name))
 
 
-def wait(launcher: LauncherComponent, ticket: Ticket, pace: Pace, *, observe: Callable[[], None] = lambda: None) -> JobStatus:
+def wait(
+    launcher: LauncherComponent,
+    ticket: Ticket,
+    pace: Pace,
+    *,
+    observe: Callable[[], None] = lambda: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> JobStatus:
     """Ask until the job has ended; return its final status. A job past its deadline is stopped.
 
     Args:
@@ -114,6 +121,7 @@ def wait(launcher: LauncherComponent, ticket: Ticket, pace: Pace, *, observe: Ca
         ticket: The claim on the job.
         pace: How often to ask, and for how long.
         observe: Called after each question, for example to print new log lines.
+        sleep: Waits that many seconds; an engine may raise from it to end the wait.
 
     Raises:
         BackendError, JobTimedOutError: As `watch` says.
@@ -122,7 +130,7 @@ def wait(launcher: LauncherComponent, ticket: Ticket, pace: Pace, *, observe: Ca
     try:
         delay = next(watching)
         while True:
-            time.sleep(delay)
+            sleep(delay)
             answer = ask(launcher, ticket.handle)
             observe()
             delay = watching.send(answer)
@@ -133,13 +141,20 @@ def wait(launcher: LauncherComponent, ticket: Ticket, pace: Pace, *, observe: Ca
         raise
 
 
-async def wait_async(launcher: LauncherComponent, ticket: Ticket, pace: Pace, *, observe: Callable[[], None] = lambda: None) -> JobStatus:
+async def wait_async(
+    launcher: LauncherComponent,
+    ticket: Ticket,
+    pace: Pace,
+    *,
+    observe: Callable[[], None] = lambda: None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> JobStatus:
     """Do what `wait` does without blocking the event loop: questions run in a thread."""
     watching = watch(pace, ticket)
     try:
         delay = next(watching)
         while True:
-            await asyncio.sleep(delay)
+            await sleep(delay)
             answer = await asyncio.to_thread(ask, launcher, ticket.handle)
             await asyncio.to_thread(observe)
             delay = watching.send(answer)

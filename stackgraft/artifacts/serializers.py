@@ -200,7 +200,7 @@ def check_annotation(annotation: object) -> None:
         for choice in get_args(annotation):
             check_annotation(choice)
         return
-    kind = origin or annotation
+    kind: Any = origin or annotation
     told = isinstance(kind, type) and kind not in {object, type(None)} and kind.__module__ not in {"typing", "collections.abc"}
     if told and not issubclass(kind, Path) and not any(each.accepts(kind) for each in registered().values()):
         raise _no_serializer(kind.__qualname__)
