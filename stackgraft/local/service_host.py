@@ -1,0 +1,214 @@
+"""The supervisor of one service: ``python -m stackgraft.local.service_host FOLDER``.
+
+It owns the service's stable port, carries out rollouts one after another, and ends when there is nothing to serve. Others
+talk to it by files: ``rollouts/JOB/request.json`` asks, ``rollouts/JOB/status.json`` answers, ``rollouts/JOB/cancel`` stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stackgraft.local.detached import detach, ending, last_line, read_json, spawn, stop, write_json
+from stackgraft.local.http_proxy import Backend, Proxy
+
+_TICK = 0.05
+_STOP_GRACE = 10.0
+_CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class Version:
+    """A running version of the service.
+
+    Attributes:
+        request: The rollout's request that it was started from.
+        process: Its process.
+        backend: Where it takes requests.
+    """
+
+    request: dict[str, Any]
+    process: subprocess.Popen[bytes]
+    backend: Backend
+
+    @property
+    def running(self) -> bool:
+        """Whether its process has not ended."""
+        return self.process.poll() is None
+
+
+class RolloutError(Exception):
+    """A version did not become healthy."""
+
+
+class ServiceHost:
+    """Serves one version, and replaces it by the next without losing a request.
+
+    Attributes:
+        folder: The service's folder.
+        current: The version that serves, if any.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.proxy, self.current = folder, Proxy(), None  # type: tuple[Path, Proxy, Version | None]
+        self.port: int = read_json(folder / "port.json")
+
+    async def serve(self) -> None:
+        """Carry out what is asked for until the service is removed, or nothing is served any more."""
+        with socket.socket() as listener:
+            try:
+                _listen(listener, self.port)
+            except OSError as taken:
+                self._refuse_all(f"port {self.port} is in use: {taken.strerror}")
+                return
+            server = await self.proxy.serve(listener)
+            removal = await self._until_removed()
+            self.proxy.backend = None
+            server.close()
+        await self._retired(self.current)
+        if removal:
+            answer = Path(removal["answer"])
+            gone = self.folder.rename(answer.with_suffix(".removed"))  # in one step, while others may look into it
+            outcome = {"service": self.folder.name, "removed": True, "leftovers": []}
+            write_json(answer, {"state": "SUCCEEDED", "output": outcome})
+            shutil.rmtree(gone)
+
+    async def _until_removed(self) -> dict[str, Any] | None:
+        """Carry out rollouts until a removal is asked for, and return it; None when nothing is served or asked for."""
+        while True:
+            await self._keep_running()
+            if waiting := self._waiting():
+                request: dict[str, Any] = read_json(waiting[0] / "request.json")
+                if request["kind"] == "removal":
+                    return request
+                write_json(waiting[0] / "status.json", await self._rolled_out(waiting[0], request))
+            elif self.current is None:
+                return None
+            await asyncio.sleep(_TICK)
+
+    async def _keep_running(self) -> None:
+        """Start what should serve and does not: its process ended, or the previous host was killed."""
+        request = read_json(self.folder / "current.json")
+        if request is None or (self.current and self.current.running):
+            return
+        self.current = self.proxy.backend = None
+        try:
+            version = await self._started(self.folder, request)
+        except RolloutError:
+            (self.folder / "current.json").unlink()  # nothing serves: the next rollout is a first one
+        else:
+            self.current, self.proxy.backend = version, version.backend
+
+    async def _rolled_out(self, rollout: Path, request: dict[str, Any]) -> dict[str, Any]:
+        started, before = time.monotonic(), self.current
+        outcome = {"service": self.folder.name, "url": f"http://127.0.0.1:{self.port}", "image": request["image"]}
+        if before and before.running and before.request["fingerprint"] == request["fingerprint"]:
+            why = "it serves this image with this environment and command already"
+            return {"state": "SUCCEEDED", "url": outcome["url"], "output": {**outcome, "reused": True, "why": [why]}}
+        try:
+            version = await self._started(rollout, request)
+        except RolloutError as failed:
+            return self._rolled_back(str(failed))
+        self.current, self.proxy.backend = version, version.backend
+        write_json(self.folder / "current.json", request)
+        previous = await self._retired(before)
+        why = f"{previous} was replaced" if previous else "first deployment of this service"
+        outcome |= {"why": [why], "previous": previous, "seconds": round(time.monotonic() - started, 3)}
+        return {"state": "SUCCEEDED", "url": outcome["url"], "output": outcome}
+
+    def _rolled_back(self, reason: str) -> dict[str, Any]:
+        if reason == _CANCELLED:
+            return {"state": "CANCELLED", "reason": reason}
+        still = f"rolled back, still serving {self.current.request['image']}" if self.current else "nothing is served"
+        return {"state": "FAILED", "reason": f"{reason}; {still}"}
+
+    async def _started(self, rollout: Path, request: dict[str, Any]) -> Version:
+        port = _free_port()
+        env = {**request["env"], "HOST": "127.0.0.1", "PORT": str(port)}
+        try:
+            process = spawn(request["argv"], env, request["cwd"], rollout / "log")
+        except OSError as refused:
+            raise RolloutError(f"{request['argv'][0]} cannot be started: {refused.strerror}") from refused
+        version = Version(request, process, Backend(port))
+        try:
+            await self._healthy(version, rollout)
+        except BaseException:
+            await asyncio.to_thread(stop, process, _STOP_GRACE)
+            raise
+        return version
+
+    async def _healthy(self, version: Version, rollout: Path) -> None:
+        path, timeout = version.request["health_path"], version.request["start_timeout_seconds"]
+        deadline, answer = time.monotonic() + timeout, "no answer"
+        while not (answer := await asyncio.to_thread(_health, version.backend.port, path)).isdecimal():
+            if not version.running:
+                said = last_line(rollout / "log")
+                raise RolloutError(f"it ended before it was healthy: {ending(version.process.returncode)}" + (f": {said}" if said else ""))
+            if (rollout / "cancel").exists():
+                raise RolloutError(_CANCELLED)
+            if time.monotonic() > deadline:
+                raise RolloutError(f"GET {path} was not healthy within {timeout:g} s: {answer}")
+            await asyncio.sleep(_TICK)
+
+    async def _retired(self, version: Version | None) -> str | None:
+        """Stop the version that served before, once its requests have ended; return its image."""
+        if version is None:
+            return None
+        deadline = time.monotonic() + version.request["drain_seconds"]
+        while version.backend.in_flight and time.monotonic() < deadline:  # noqa: ASYNC110 - a count, not an event
+            await asyncio.sleep(_TICK)
+        await asyncio.to_thread(stop, version.process, _STOP_GRACE)
+        return str(version.request["image"])
+
+    def _waiting(self) -> list[Path]:
+        rollouts = (self.folder / "rollouts").iterdir()
+        asked = [path for path in rollouts if (path / "request.json").exists() and not (path / "status.json").exists()]
+        return sorted(asked, key=lambda path: (path / "request.json").stat().st_mtime_ns)
+
+    def _refuse_all(self, reason: str) -> None:
+        for rollout in self._waiting():
+            write_json(rollout / "status.json", {"state": "FAILED", "reason": reason})
+
+
+def _listen(listener: socket.socket, port: int) -> None:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(1024)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _health(port: int, path: str) -> str:
+    """Return the status of a healthy answer, or what was seen instead."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as failed:
+        return str(failed) or type(failed).__name__
+    finally:
+        connection.close()
+    return str(status) if status < 400 else f"it answered {status}"  # noqa: PLR2004 - 200 to 399 is healthy
+
+
+def main(folder: Path) -> None:
+    """Host the folder's service, unless somebody does."""
+    lock = detach(folder)
+    if lock is not None:
+        asyncio.run(ServiceHost(folder).serve())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
