@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +56,21 @@ def context_files(context: Path) -> list[ContextFile]:
 def ignore_rules(context: Path) -> PathSpec[Any]:
     """Return the rules of the context's ``.dockerignore``.
 
-    Docker anchors every pattern at the context's root and lets the last matching line decide, so each becomes a
-    git pattern with a leading slash.
+    Docker anchors every pattern at the context's root, takes what it matches with all below, and lets the last matching
+    line decide; so each becomes two git patterns with a leading slash.
     """
     file = context / IGNORE_FILE
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return PathSpec.from_lines("gitignore", [*filter(None, map(_anchored, lines)), *_NEVER])
+    return PathSpec.from_lines("gitignore", [*chain.from_iterable(map(_anchored, lines)), *_NEVER])
 
 
-def _anchored(line: str) -> str:
+def _anchored(line: str) -> tuple[str, ...]:
     pattern = line.strip()
     if not pattern or pattern.startswith("#"):
-        return ""
+        return ()
     negation = "!" if pattern.startswith("!") else ""
-    return f"{negation}/{os.path.normpath(pattern.removeprefix('!').strip().lstrip('/'))}"
+    path = os.path.normpath(pattern.removeprefix("!").strip().lstrip("/"))
+    return f"{negation}/{path}", f"{negation}/{path}/**"
 
 
 def _walk(context: Path) -> Iterator[str]:
