@@ -55,14 +55,20 @@ class Pace:
 Watch = Generator[float, JobStatus | BackendError, JobStatus]
 
 
-def watch(pace: Pace, ticket: Ticket | None = None, *, now: Callable[[], float] = time.monotonic) -> Watch:
+def watch(pace: Pace, ticket: Ticket | None = None, *, elapsed: float = 0.0, now: Callable[[], float] = time.monotonic) -> Watch:
     """Yield the seconds to sleep before each question; send the answer; return the final status.
+
+    Args:
+        pace: How often to ask, and for how long.
+        ticket: The claim on the job, for error messages.
+        elapsed: Seconds that an earlier watcher of the same wait has spent.
+        now: The clock, in seconds.
 
     Raises:
         BackendError: It was not transient, or there were more in a row than the pace bears.
         JobTimedOutError: The deadline passed.
     """
-    started, misses, last, delay = now(), 0, JobStatus(state=JobState.PENDING), 0.0
+    started, misses, last, delay = now() - elapsed, 0, JobStatus(state=JobState.PENDING), 0.0
     for following in pace.delays():
         answer = yield delay
         if isinstance(answer, BackendError):

@@ -51,6 +51,11 @@ def blobs_of(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [*config, *document.get("layers", []), *document.get("manifests", [])]
 
 
+def is_index(document: dict[str, Any]) -> bool:
+    """Tell whether a document is an index of manifests, one for each platform; its media type may be left out."""
+    return "manifests" in document
+
+
 def for_platform(index: dict[str, Any], platform: str) -> str | None:
     """Return the digest of the manifest that an index holds for a platform such as ``linux/amd64``, or None."""
     system, _, architecture = platform.partition("/")

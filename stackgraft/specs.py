@@ -83,10 +83,17 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, ArtifactRef) else value
 
 
+def _absolute(path: PurePosixPath) -> PurePosixPath:
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError("a folder in an image is absolute, such as /app")
+    return path
+
+
 PinnedImage = Annotated[str, BeforeValidator(_pinned)]
 """An image by digest; a `BuiltImage`, or its JSON, is taken by its reference."""
 Environment = Annotated[Mapping[str, str], BeforeValidator(_environment)]
 """Environment variables; an artifact's reference is given as ``name@version``."""
+ImageFolder = Annotated[PurePosixPath, AfterValidator(_absolute)]
 Repository = Annotated[str, AfterValidator(check_repository)]
 ServiceName = Annotated[str, Field(pattern=r"^[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
 PythonMinor = Annotated[str, Field(pattern=r"^3\.\d+$")]
@@ -138,7 +145,7 @@ class BuildSpec(Spec):
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: Environment = Field(default_factory=dict)
-    workdir: PurePosixPath = PurePosixPath("/app")
+    workdir: ImageFolder = PurePosixPath("/app")
     labels: Mapping[str, str] = Field(default_factory=dict)
 
     @property

@@ -8,12 +8,14 @@ function imports.
 from __future__ import annotations
 
 import ast
+import dis
 import inspect
 import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from stackgraft.artifacts import ArtifactRef, open_store
@@ -79,8 +81,7 @@ def portable_source(function: Callable[..., Any]) -> str:
     Raises:
         SpecError: It uses names outside of its body, or its source cannot be found.
     """
-    outside = inspect.getclosurevars(function)
-    if names := sorted({*outside.nonlocals, *outside.globals}):
+    if names := sorted({*function.__code__.co_freevars, *_globals_of(function.__code__, function.__globals__)}):
         raise SpecError(
             f"The step {function.__name__!r} leans on names outside of its body",
             where=f"{', '.join(names)} in {inspect.getsourcefile(function)}",
@@ -100,6 +101,16 @@ def portable_source(function: Callable[..., Any]) -> str:
         raise SpecError("A step is a plain function", where=function.__name__, next_step="define it with def, not async def or lambda")
     definition.decorator_list = []
     return "from __future__ import annotations\n" + ast.unparse(definition)
+
+
+def _globals_of(code: CodeType, namespace: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the global names that the code loads, in inner functions too; attributes and imports do not count."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME"} and instruction.argval in namespace:
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals_of(constant, namespace)
 
 
 def pack(value: object, store: ArtifactStore, name: str) -> Any:

@@ -15,6 +15,8 @@ SCHEME = 1
 RECORD_TYPE = "application/vnd.stackgraft.build-record.v1+json"
 LATEST = "sg-latest"
 """The tag of the repository's newest image."""
+_MOST_REASONS = 10
+"""More of them explain nothing, and they travel with the build's outcome."""
 
 Ingredients = Mapping[str, str]
 """Everything that decides an image: one short text for each thing, such as ``file app.py``."""
@@ -51,7 +53,9 @@ def differences(before: Ingredients | None, after: Ingredients) -> list[str]:
     if before is None:
         return ["first build in this repository"]
     changed = [f"{name} {'changed' if name in before else 'added'}" for name, value in after.items() if before.get(name) != value]
-    return changed + [f"{name} removed" for name in before if name not in after]
+    changed += [f"{name} removed" for name in before if name not in after]
+    more = [f"and {len(changed) - _MOST_REASONS} more"] if len(changed) > _MOST_REASONS else []
+    return changed[:_MOST_REASONS] + more
 
 
 def _tag(digest: str) -> str:

@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
@@ -21,12 +21,12 @@ from stackgraft.specs import host_python
 
 Compression = Literal["gzip", "none"]
 GZIP_LEVEL = 1
-"""On the example's 150 MB of packages, level 6 takes four times as long and saves a tenth of the bytes."""
+"""On the example's 196 MiB of packages (2 cores): no compression 2.5 s; level 1 3.2 s, 68 MiB; level 6 8.4 s, 60 MiB."""
 
 _COMPILER = """
-import compileall, sys
+import compileall, py_compile, sys
 sys.exit(not compileall.compile_dir(sys.argv[1], quiet=2, stripdir=sys.argv[1], prependdir=sys.argv[2], workers=1,
-         maxlevels=99, invalidation_mode=__import__("py_compile").PycInvalidationMode.UNCHECKED_HASH))
+         maxlevels=99, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH))
 """
 
 
@@ -119,26 +119,36 @@ def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
 def byte_compile(root: Path, prefix: PurePosixPath, python: str) -> None:
     """Compile a folder's Python files beside them, as they will lie below `prefix`, so that programs start fast.
 
-    An own interpreter with a fixed hash seed does it: what a longer-lived one has loaded shows in the bytes. An image for
-    another Python than this one goes without.
+    An own interpreter, isolated from the user's settings, does it: what a longer-lived one has loaded shows in the bytes,
+    while the hash seed does not since Python 3.11. An image for another Python than this one goes without, and so does a
+    file with a syntax error.
     """
     if python == host_python():
         command = [sys.executable, "-I", "-S", "-c", _COMPILER, str(root), str(prefix)]
-        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, check=False, capture_output=True)
+        subprocess.run(command, check=False, capture_output=True)
 
 
-def cached(folder: Path, key: str, make: Any) -> Layer:
-    """Return the layer of that key from the cache, or make it: `make(blob)` writes the blob and returns the layer."""
-    record, blob = folder / f"{key}.json", folder / f"{key}.tar"
-    if record.is_file() and blob.is_file():
-        return Layer(**{**json.loads(record.read_text()), "path": blob})
+def cached(folder: Path, key: str, make: Callable[[Path], Layer]) -> Layer:
+    """Return the layer of that key from the cache, or make it.
+
+    Args:
+        folder: The cache. Nothing is ever removed from it; it may be deleted at any time.
+        key: Of everything that decides the layer.
+        make: Writes the layer to the path that it is given, beside which it may leave drafts.
+    """
+    record = folder / f"{key}.json"
+    if record.is_file():
+        layer = Layer(**{**(kept := json.loads(record.read_text())), "path": folder / kept["path"]})
+        if layer.path.is_file() and layer.path.stat().st_size == layer.size:
+            return layer
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as draft:
-        layer: Layer = make(Path(draft, "blob"))
-        layer.path.replace(blob)
-        Path(draft, "record").write_text(json.dumps({**asdict(layer), "path": ""}))
+        made = make(Path(draft, "blob"))
+        # Named by its content, so that two builders that resolved differently do not mix record and blob.
+        blob = made.path.replace(folder / f"{made.digest.partition(':')[2]}.tar")
+        Path(draft, "record").write_text(json.dumps({**asdict(made), "path": blob.name}))
         Path(draft, "record").replace(record)
-    return Layer(**{**asdict(layer), "path": blob})
+    return replace(made, path=blob)
 
 
 def key_of(parts: Iterable[str]) -> str:

@@ -6,40 +6,49 @@ change of code writes only the last.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
 from stackgraft.components import ContainerRegistry, LauncherComponent
 from stackgraft.job import JobState, JobStatus, LogLine
 from stackgraft.local.base_image import Base, find_base
-from stackgraft.local.build_context import ContextFile, context_files
+from stackgraft.local.build_context import ContextFile, context_files, ignore_rules
 from stackgraft.local.build_record import LATEST, SCHEME, Ingredients, content_key, differences, newest_record, write_record
 from stackgraft.local.git_labels import git_labels
+from stackgraft.local.image_config import RUNTIME, SITE, image_config
 from stackgraft.local.image_layers import Compression, Layer, byte_compile, cached, key_of, pack
-from stackgraft.local.site_packages import install, runtime_requirements, runtime_sources, write_runtime
+from stackgraft.local.site_packages import install, requirements_hash, runtime_hash, runtime_requirements, write_runtime
 from stackgraft.model import AnchoredPath
-from stackgraft.oci import CONFIG_TYPE, PYTHON_LABEL, canonical_json, descriptor, digest_of, manifest
+from stackgraft.oci import CONFIG_TYPE, canonical_json, descriptor, digest_of, manifest
 from stackgraft.outcomes import BuiltImage
 from stackgraft.specs import BuildSpec
 
-KEY_LABEL = "org.stackgraft.key"
-SITE, RUNTIME = PurePosixPath("/opt/site-packages"), PurePosixPath("/opt/stackgraft")
+_SETTINGS = {"python", "platform", "env", "entrypoint", "command", "workdir", "labels"}
 
 log = logging.getLogger(__name__)
 
 
+class Plan(NamedTuple):
+    """A build that was looked at but not begun: what goes in, and what decides the image."""
+
+    spec: BuildSpec
+    files: Sequence[ContextFile]
+    base: Base
+    ingredients: Ingredients
+
+
 class OciImageBuilder(LauncherComponent):
     """Builds images in process from a folder, its requirements and a base.
+
+    Requirements are resolved once for their content: pin them, or use a lock, where another machine must get the same digest.
 
     Attributes:
         cache: Where layers of packages are kept, by content.
@@ -53,31 +62,22 @@ class OciImageBuilder(LauncherComponent):
 
     def content_key(self, spec: BuildSpec) -> str:
         """Return the tag made from everything that decides the image."""
-        return content_key(
-            self._ingredients(spec, context_files(spec.context), find_base(spec.base, spec.platform, self.container_registry))
-        )
+        return content_key(self._plan(spec).ingredients)
 
     def submit(self, spec: BuildSpec, *, name: str) -> str:
         """Build the image, or find it under its content key; return the outcome, which is also the handle."""
         del name  # an image is named by its content
-        started, registry, files, base = (
-            time.monotonic(),
-            self.container_registry(),
-            context_files(spec.context),
-            find_base(spec.base, spec.platform, self.container_registry),
-        )
-        ingredients = self._ingredients(spec, files, base)
-        key = content_key(ingredients)
-        digest = registry.resolve(spec.repository, key)
-        why = [f"{spec.repository}:{key} is in the registry, made from the same content"]
-        if reused := digest is not None:
-            registry.tag(spec.repository, digest, LATEST)
+        started, registry, plan = time.monotonic(), self.container_registry(), self._plan(spec)
+        key = content_key(plan.ingredients)
+        if found := registry.resolve(spec.repository, key):
+            digest, why = found, [f"{spec.repository}:{key} is in the registry, made from the same content"]
         else:
-            why = differences(newest_record(registry, spec.repository), ingredients)
-            digest = self._built(spec, files, base, registry, ingredients)
-        reference = registry.reference(spec.repository, digest)
-        seconds = round(time.monotonic() - started, 3)
-        return BuiltImage(reference=reference, digest=digest, key=key, reused=reused, why=tuple(why), seconds=seconds).model_dump_json()
+            why = differences(newest_record(registry, spec.repository), plan.ingredients)
+            digest = self._built(plan, registry, key)
+        registry.tag(spec.repository, digest, LATEST)
+        reference, seconds = registry.reference(spec.repository, digest), round(time.monotonic() - started, 3)
+        image = BuiltImage(reference=reference, digest=digest, key=key, reused=found is not None, why=tuple(why), seconds=seconds)
+        return image.model_dump_json()
 
     def poll(self, handle: str) -> JobStatus:
         """Return the outcome that the handle holds: the build ended when it was submitted."""
@@ -93,100 +93,64 @@ class OciImageBuilder(LauncherComponent):
         lines = [f"{verb} {outcome['reference']} in {outcome['seconds']} s", *outcome["why"]]
         return ([] if cursor else [LogLine(line) for line in lines]), "end"
 
-    def _ingredients(self, spec: BuildSpec, files: Sequence[ContextFile], base: Base) -> dict[str, str]:
-        """Return everything that decides the image, as one short text for each thing."""
-        settings = spec.model_dump(mode="json", include={"python", "platform", "env", "entrypoint", "command", "workdir", "labels"})
+    def _plan(self, spec: BuildSpec) -> Plan:
+        files, base = context_files(spec.context), find_base(spec.base, spec.platform, self.container_registry)
+        settings = spec.model_dump(mode="json", include=_SETTINGS)
         ingredients = {f"setting {name}": canonical_json(value).decode() for name, value in settings.items()}
         ingredients |= {"scheme": str(SCHEME), "base image": base.digest, "compression": self.compression}
-        if spec.requirements:
-            ingredients["requirements"] = _hash(spec.context / spec.requirements)
-        if spec.step_runtime:
-            ingredients["stackgraft's core"] = key_of([f"{name} {_hash(path)}" for name, path in runtime_sources()])
-        return ingredients | {f"file {file.path}": file.fingerprint for file in files}
+        ingredients |= {"requirements": requirements_hash(spec.context, spec.requirements)}
+        ingredients |= {"stackgraft's core": runtime_hash() if spec.step_runtime else ""}
+        return Plan(spec, files, base, ingredients | {f"file {file.path}": file.fingerprint for file in files})
 
-    def _built(
-        self, spec: BuildSpec, files: Sequence[ContextFile], base: Base, registry: ContainerRegistry, ingredients: Ingredients
-    ) -> str:
+    def _built(self, plan: Plan, registry: ContainerRegistry, key: str) -> str:
+        repository = plan.spec.repository
         with tempfile.TemporaryDirectory(prefix="stackgraft-build-") as draft:
-            layers = [*self._kept_layers(spec), self._code_layer(spec, files, Path(draft))]
-            base.copy_to(registry, spec.repository)
+            layers = [*self._kept_layers(plan), self._code_layer(plan, Path(draft))]
+            plan.base.copy_to(registry, repository)
             for layer in layers:
-                registry.write_blob(spec.repository, layer.digest, layer.path)
-        config = canonical_json(self._config(spec, base, layers, content_key(ingredients)))
-        registry.write_blob(spec.repository, digest_of(config), config)
+                registry.write_blob(repository, layer.digest, layer.path)
+        config = self._config(plan, layers, key)
+        registry.write_blob(repository, digest_of(config), config)
         described = descriptor(CONFIG_TYPE, digest_of(config), len(config))
-        image = manifest(described, [*base.layers, *(layer.descriptor for layer in layers)])
-        digest = registry.write_manifest(spec.repository, image)
-        write_record(registry, spec.repository, image, ingredients)
-        for tag in (content_key(ingredients), LATEST):
-            registry.tag(spec.repository, digest, tag)
-        return digest
+        image = manifest(described, [*plan.base.layers, *(layer.descriptor for layer in layers)])
+        write_record(registry, repository, image, plan.ingredients)
+        return registry.write_manifest(repository, image, tag=key)
 
-    def _kept_layers(self, spec: BuildSpec) -> list[Layer]:
+    def _config(self, plan: Plan, layers: Sequence[Layer], key: str) -> bytes:
+        document, ignored = plan.base.config, ignore_rules(plan.spec.context)
+        provenance = git_labels(plan.spec.context, lambda path: not ignored.match_file(path))
+        diff_ids = [*document.get("rootfs", {}).get("diff_ids", []), *(layer.diff_id for layer in layers)]
+        return canonical_json(image_config(plan.spec, document.get("config") or {}, diff_ids, provenance=provenance, key=key))
+
+    def _kept_layers(self, plan: Plan) -> list[Layer]:
         """Return the layers that change seldom: packages, and stackgraft's core where steps are to run."""
+        spec, common = plan.spec, [plan.spec.python, plan.spec.platform, self.compression, str(SCHEME)]
         extra = runtime_requirements() if spec.step_runtime else []
         layers = []
         if spec.requirements or extra:
-            pinned = _hash(spec.context / spec.requirements) if spec.requirements else ""
-            key = key_of(["site", pinned, *extra, spec.python, spec.platform, self.compression, str(SCHEME)])
-            layers.append(cached(self.cache, key, partial(self._site_layer, spec, extra)))
+            key = key_of(["site", plan.ingredients["requirements"], *extra, *common])
+            layers.append(cached(self.cache, key, partial(self._packed, spec, SITE, partial(_resolve, spec, extra))))
         if spec.step_runtime:
-            key = key_of(
-                ["core", spec.python, self.compression, str(SCHEME), *(f"{name} {_hash(path)}" for name, path in runtime_sources())]
-            )
-            layers.append(cached(self.cache, key, partial(self._core_layer, spec)))
+            key = key_of(["core", plan.ingredients["stackgraft's core"], *common])
+            layers.append(cached(self.cache, key, partial(self._packed, spec, RUNTIME, write_runtime)))
         return layers
 
-    def _site_layer(self, spec: BuildSpec, extra: Sequence[str], blob: Path) -> Layer:
-        log.info("resolving %s for Python %s on %s", spec.requirements or ", ".join(extra), spec.python, spec.platform)
-        target = blob.with_name("site-packages")
-        requirements = spec.context / spec.requirements if spec.requirements else None
-        install(target, requirements, extra, python=spec.python, platform=spec.platform)
-        return self._packed(spec, target, SITE, blob)
+    def _code_layer(self, plan: Plan, draft: Path) -> Layer:
+        def copy(folder: Path) -> None:
+            for file in plan.files:
+                file.copy_below(folder)
 
-    def _core_layer(self, spec: BuildSpec, blob: Path) -> Layer:
-        target = blob.with_name("core")
-        write_runtime(target)
-        return self._packed(spec, target, RUNTIME, blob)
+        return self._packed(plan.spec, plan.spec.workdir, copy, draft / "code")
 
-    def _code_layer(self, spec: BuildSpec, files: Sequence[ContextFile], draft: Path) -> Layer:
-        target = draft / "code"
-        target.mkdir()
-        for file in files:
-            copy = target / file.path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            if file.target is not None:
-                copy.symlink_to(file.target)
-            else:
-                shutil.copyfile(file.source, copy)
-                copy.chmod(0o755 if file.executable else 0o644)
-        return self._packed(spec, target, spec.workdir, draft / "code.tar")
-
-    def _packed(self, spec: BuildSpec, folder: Path, prefix: PurePosixPath, blob: Path) -> Layer:
+    def _packed(self, spec: BuildSpec, prefix: PurePosixPath, fill: Callable[[Path], None], blob: Path) -> Layer:
+        """Fill a folder beside the blob and pack it; it will lie at `prefix`."""
+        folder = blob.with_name("content")
+        folder.mkdir()
+        fill(folder)
         byte_compile(folder, prefix, spec.python)
         return pack(folder, prefix, blob, self.compression)
 
-    def _config(self, spec: BuildSpec, base: Base, layers: Sequence[Layer], key: str) -> dict[str, Any]:
-        inherited = dict(base.config.get("config", {}))
-        env = dict(variable.split("=", 1) for variable in inherited.get("Env", []))
-        env |= {"PYTHONPATH": ":".join(map(str, (spec.workdir, SITE, RUNTIME))), **spec.env}
-        labels = {**inherited.get("Labels", {}), **git_labels(spec.context), PYTHON_LABEL: spec.python, KEY_LABEL: key, **spec.labels}
-        program = {"Entrypoint": list(spec.entrypoint), "Cmd": list(spec.command)} if spec.entrypoint or spec.command else {}
-        settings = {
-            **inherited,
-            "Env": [f"{name}={value}" for name, value in sorted(env.items())],
-            "Labels": labels,
-            "WorkingDir": str(spec.workdir),
-        }
-        system, _, architecture = spec.platform.partition("/")
-        diff_ids = [*base.config.get("rootfs", {}).get("diff_ids", []), *(layer.diff_id for layer in layers)]
-        return {
-            "os": system,
-            "architecture": architecture,
-            "config": settings | program,
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        }
 
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _resolve(spec: BuildSpec, extra: Sequence[str], folder: Path) -> None:
+    log.info("resolving %s for Python %s on %s", spec.requirements or ", ".join(extra), spec.python, spec.platform)
+    install(folder, spec.context, spec.requirements, extra, python=spec.python, platform=spec.platform)

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,11 +19,14 @@ from pydantic import Field
 from stackgraft.components import Component
 from stackgraft.errors import BackendError, SpecError
 from stackgraft.model import AnchoredPath
-from stackgraft.oci import MANIFEST_TYPE, blobs_of, descriptor, digest_of, is_digest
+from stackgraft.oci import INDEX_TYPE, MANIFEST_TYPE, blobs_of, descriptor, digest_of, is_digest
 from stackgraft.specs import check_repository, split_reference
 
 _TAG = "org.opencontainers.image.ref.name"
-_EMPTY_INDEX: dict[str, Any] = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+_TAG_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_LAYOUT = {"blobs", "index.json", "oci-layout"}
+"""What every layout's folder holds, so that no repository below another may be called so."""
+_EMPTY_INDEX: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
 
 
 class OciLayoutRegistry(Component):
@@ -56,13 +60,16 @@ class OciLayoutRegistry(Component):
 
     def tag(self, repository: str, digest: str, tag: str) -> None:
         """Let the tag name that digest from now on."""
-        self._enter(repository, self.read_manifest(repository, digest), tag)
+        with self._changing(repository) as index:
+            index["manifests"] = _entered(index["manifests"], self.read_manifest(repository, digest), tag)
 
     def delete(self, repository: str, digest: str) -> None:
         """Remove the manifest and all its tags; blobs that others may share stay."""
+        if not self.has_blob(repository, digest):
+            return
         with self._changing(repository) as index:
             index["manifests"] = [entry for entry in index["manifests"] if entry["digest"] != digest]
-        self._blob(repository, digest).unlink(missing_ok=True)
+            self._blob(repository, digest).unlink(missing_ok=True)
 
     def read_manifest(self, repository: str, digest: str) -> bytes:
         """Return the manifest's bytes, checked against the digest."""
@@ -76,12 +83,13 @@ class OciLayoutRegistry(Component):
 
     def write_manifest(self, repository: str, manifest: bytes, *, tag: str | None = None) -> str:
         """Store a manifest whose blobs are all there, name it by the tag, and return its digest."""
-        missing = [blob["digest"] for blob in blobs_of(json.loads(manifest)) if not self.has_blob(repository, blob["digest"])]
-        if missing:
-            raise BackendError("A manifest names blobs that are not there", where=f"{repository}: {', '.join(missing)}")
         digest = digest_of(manifest)
-        self.write_blob(repository, digest, manifest)
-        self._enter(repository, manifest, tag)
+        with self._changing(repository) as index:
+            missing = [blob["digest"] for blob in blobs_of(json.loads(manifest)) if not self.has_blob(repository, blob["digest"])]
+            if missing:
+                raise BackendError("A manifest names blobs that are not there", where=f"{repository}: {', '.join(missing)}")
+            self.write_blob(repository, digest, manifest)
+            index["manifests"] = _entered(index["manifests"], manifest, tag)
         return digest
 
     def has_blob(self, repository: str, digest: str) -> bool:
@@ -118,15 +126,6 @@ class OciLayoutRegistry(Component):
             raise BackendError("The content does not match its digest", where=digest, why=f"it has sha256:{found.hexdigest()}")
         upload.flush()
 
-    def _enter(self, repository: str, manifest: bytes, tag: str | None) -> None:
-        digest, media_type = digest_of(manifest), json.loads(manifest).get("mediaType", MANIFEST_TYPE)
-        entry = descriptor(media_type, digest, len(manifest)) | ({"annotations": {_TAG: tag}} if tag else {})
-        with self._changing(repository) as index:
-            others = [other for other in index["manifests"] if _tag_of(other) != tag or tag is None]
-            bare = [other for other in others if other["digest"] == digest and not _tag_of(other)]
-            if tag or not any(other["digest"] == digest for other in others):
-                index["manifests"] = [*(other for other in others if other not in bare), entry]
-
     def _index(self, repository: str) -> dict[str, Any]:
         try:
             index: dict[str, Any] = json.loads((self._folder(repository) / "index.json").read_bytes())
@@ -160,6 +159,12 @@ class OciLayoutRegistry(Component):
             ) from refused
 
     def _folder(self, repository: str) -> Path:
+        if reserved := _LAYOUT.intersection(repository.split("/")):
+            raise SpecError(
+                "No repository of a layout may be called so",
+                where=f"repository {repository!r}",
+                why=f"{reserved.pop()!r} is a file of the layout",
+            )
         return self.path / check_repository(repository)
 
     def _blob(self, repository: str, digest: str) -> Path:
@@ -170,6 +175,18 @@ def _checked(digest: str) -> str:
     if not is_digest(digest):
         raise SpecError("That is not a digest", where=repr(digest), next_step="pass sha256: and 64 hexadecimal digits")
     return digest
+
+
+def _entered(entries: list[dict[str, Any]], manifest: bytes, tag: str | None) -> list[dict[str, Any]]:
+    """Return an index's entries with a manifest under a tag, or without one where it has none yet."""
+    digest, media_type = digest_of(manifest), json.loads(manifest).get("mediaType", MANIFEST_TYPE)
+    entry = descriptor(media_type, digest, len(manifest))
+    if tag is None:
+        return entries if any(other["digest"] == digest for other in entries) else [*entries, entry]
+    if not _TAG_NAME.fullmatch(tag):
+        raise SpecError("No registry takes a tag of that name", where=f"tag {tag!r}", next_step="use letters, digits, _ . and -")
+    others = [other for other in entries if _tag_of(other) != tag and (_tag_of(other) or other["digest"] != digest)]
+    return [*others, {**entry, "annotations": {_TAG: tag}}]
 
 
 def _tag_of(entry: dict[str, Any]) -> str | None:

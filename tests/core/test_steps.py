@@ -70,6 +70,23 @@ def test_a_function_that_leans_on_a_global_is_refused_by_its_name() -> None:
     assert "OUTSIDE" in str(refused.value)
 
 
+def test_an_inner_import_of_a_name_that_the_file_has_too_is_fine() -> None:
+    def reads() -> bool:
+        from pathlib import Path  # noqa: PLC0415 - the point of the test
+
+        return [Path(name).exists() for name in ("/",)][0]
+
+    assert "Path" in steps.portable_source(reads)
+
+
+def test_a_global_in_an_inner_function_is_found() -> None:
+    def outer() -> list[int]:
+        return [value + OUTSIDE for value in range(3)]
+
+    with pytest.raises(SpecError, match="OUTSIDE"):
+        steps.portable_source(outer)
+
+
 def test_a_closure_is_refused_too() -> None:
     captured = 1
 
