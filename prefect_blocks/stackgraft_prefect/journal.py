@@ -1,0 +1,142 @@
+"""Where a job's name survives a crash on Prefect: a variable on the server, so that the next try finds it from any machine.
+
+Prefect gives a task run a new id whenever its flow run is executed again, so a variable is named by what stays: the
+flow run, and what is asked of which component. Equal jobs that run side by side take a slot each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import threading
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import VariableCreate, VariableUpdate
+from prefect.context import FlowRunContext, SyncClientContext, TaskRunContext
+from prefect.exceptions import ObjectNotFound
+from prefect.types import MAX_VARIABLE_VALUE_LENGTH
+
+from stackgraft.job import Ticket
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.schemas.objects import TaskRun
+
+    from stackgraft.components import LauncherComponent
+    from stackgraft.specs import Spec
+
+_open: dict[str, UUID] = {}
+_opening = threading.Lock()
+
+
+@dataclass
+class MemoryJournal:
+    """A journal for calls outside of a run, which nobody tries again."""
+
+    job: str | None = None
+
+    def load(self) -> str | None:
+        """Return the saved name."""
+        return self.job
+
+    def save(self, name: str) -> None:
+        """Keep the name."""
+        self.job = name
+
+    def keep(self, ticket: Ticket) -> None:
+        """Add the ticket to the name."""
+
+    def clear(self) -> None:
+        """Forget the name."""
+        self.job = None
+
+    def close(self) -> None:
+        """Leave the name to the next try."""
+
+
+@dataclass
+class VariableJournal(MemoryJournal):
+    """A journal in the Prefect variable of that name: ``{"job": NAME, "ticket": {…}}``."""
+
+    variable: str = ""
+
+    def load(self) -> str | None:
+        """Return the name that the server has."""
+        with SyncClientContext.get_or_create() as context:
+            found = context.client.read_variable_by_name(self.variable)
+        self.job = cast("dict[str, Any]", found.value)["job"] if found else None
+        return self.job
+
+    def save(self, name: str) -> None:
+        """Keep the name on the server before returning."""
+        value, new, self.job = {"job": name}, self.job is None, name
+        with SyncClientContext.get_or_create() as context:
+            if new:
+                context.client.create_variable(VariableCreate(name=self.variable, value=value, tags=["stackgraft"]))
+            else:
+                context.client.update_variable(VariableUpdate(name=self.variable, value=value))
+
+    def keep(self, ticket: Ticket) -> None:
+        """Add the ticket, by which `stop_remote_jobs` finds the job; one that no variable can hold is left out."""
+        value = {"job": self.job, "ticket": ticket.to_json()}
+        if len(json.dumps(value)) <= MAX_VARIABLE_VALUE_LENGTH:
+            with SyncClientContext.get_or_create() as context:
+                context.client.update_variable(VariableUpdate(name=self.variable, value=value))
+
+    def clear(self) -> None:
+        """Delete the variable; nothing happens where there is none."""
+        self.job = None
+        with get_client(sync_client=True, httpx_settings={}) as client, suppress(ObjectNotFound):  # the run's own client may close
+            client.delete_variable_by_name(self.variable)
+        self.close()
+
+    def close(self) -> None:
+        """Free the slot, for the next try to take."""
+        _open.pop(self.variable, None)
+
+
+def open_journal(launcher: LauncherComponent, spec: Spec) -> MemoryJournal:
+    """Return the journal of a job in this task run; it is cleared once Prefect holds the run's result."""
+    run = TaskRunContext.get()
+    if run is None:
+        return MemoryJournal()
+    if clear_journals not in run.task.on_completion_hooks:
+        run.task.on_completion(clear_journals)
+    stem = _stem(run.task_run, launcher, spec)
+    with _opening:
+        variable = next(name for slot in itertools.count() if (name := f"{stem}-{slot}") not in _open)
+        _open[variable] = run.task_run.id
+    return VariableJournal(variable=variable)
+
+
+def clear_journals(_task: object, task_run: TaskRun, _state: object) -> None:
+    """Clear a task run's journals: a task's completion hook, which Prefect calls once the result is stored.
+
+    It does not wait, because a server on SQLite may take seconds; should the process die before, the next try finds a
+    job that has succeeded.
+    """
+    for variable in [variable for variable, owner in _open.items() if owner == task_run.id]:
+        threading.Thread(target=copy_context().run, args=(VariableJournal(variable=variable).clear,)).start()
+
+
+def left_behind(flow_run_id: UUID) -> dict[str, Ticket | None]:
+    """Return the variables that a flow run's tries have left, with their tickets; None where the start was interrupted."""
+    body = {"variables": {"name": {"like_": f"stackgraft-{flow_run_id}-%"}}}
+    with SyncClientContext.get_or_create() as context:
+        found = context.client.request("POST", "/variables/filter", json=body).json()
+    tickets = {variable["name"]: variable["value"].get("ticket") for variable in found}
+    return {name: Ticket.from_json(ticket) if ticket else None for name, ticket in tickets.items()}
+
+
+def _stem(task_run: TaskRun, launcher: LauncherComponent, spec: Spec) -> str:
+    asked = [launcher.claim(), type(spec).__name__, spec.model_dump(mode="json", exclude={"tags"})]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+    flow = FlowRunContext.get()
+    elsewhere = f"-{task_run.id}" if flow and flow.detached else ""  # slots are known only inside of the flow's own process
+    return f"stackgraft-{task_run.flow_run_id or task_run.id}{elsewhere}-{digest}"

@@ -1,0 +1,135 @@
+"""One spec on its way through the lifecycle, inside of a Prefect task run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import CancelledRun
+from prefect.logging import get_logger, get_run_logger
+
+from stackgraft import lifecycle
+from stackgraft.errors import BackendError, ConfigError, JobCancelledError, JobError
+from stackgraft.stack import Stack
+from stackgraft_prefect.blocks import StackBlock
+from stackgraft_prefect.cancel import CancelGuard
+from stackgraft_prefect.cards import publish
+from stackgraft_prefect.journal import open_journal
+
+if TYPE_CHECKING:
+    from stackgraft.job import JobStatus, Ticket
+    from stackgraft.outcomes import Outcome
+    from stackgraft.specs import Spec
+
+OutcomeT = TypeVar("OutcomeT", bound="Outcome")
+StackLike = Stack | StackBlock | str | None
+"""A stack, a `Stack` block, a name in ``stacks.toml``, or None for the active one."""
+TAIL_LINES = 20
+
+
+def run(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> OutcomeT:
+    """Start the spec's job or find it, wait for its end, show its log and its outcome, and return the outcome.
+
+    Raises:
+        ConfigError: Nothing was started.
+        JobFailedError, JobCancelledError, JobTimedOutError: Its notes have the last lines of the job's log.
+        BackendError: The service refused or was out of reach; the next try finds the job.
+    """
+    job = RemoteJob(spec, stack)
+    with job.guarded():
+        ticket = job.start()
+        status = lifecycle.wait(job.launcher, ticket, job.launcher.pace, observe=job.follow, sleep=job.guard.sleep)
+        return job.finish(status, outcome)
+
+
+async def run_async(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> OutcomeT:
+    """Do what `run` does without blocking the event loop."""
+    job = await asyncio.to_thread(RemoteJob, spec, stack)
+    with job.guarded():
+        ticket = await asyncio.to_thread(job.start)
+        status = await lifecycle.wait_async(job.launcher, ticket, job.launcher.pace, observe=job.follow, sleep=job.guard.sleep_async)
+        return await asyncio.to_thread(job.finish, status, outcome)
+
+
+def resolve(stack: StackLike) -> Stack:
+    """Return the stack that is meant.
+
+    Raises:
+        ConfigError: It cannot be found, or is wrong.
+    """
+    if isinstance(stack, StackBlock):
+        return stack.to_stack()
+    return stack if isinstance(stack, Stack) else Stack.load(stack)
+
+
+def worth_retrying(_task: object, _task_run: object, state: Any) -> bool:
+    """Spare the retries where a retry cannot help: wrong input stays wrong, and a stopped job was stopped on purpose."""
+    return not isinstance(state.data, (ConfigError, JobCancelledError, CancelledRun))
+
+
+class RemoteJob:
+    """A job as its task run sees it: started or found, followed, and then finished or left."""
+
+    ticket: Ticket
+
+    def __init__(self, spec: Spec, stack: StackLike) -> None:
+        chosen = resolve(stack)
+        self.launcher = chosen.launcher(spec)
+        self.spec = chosen.prepared(spec, **_where())
+        self.journal = open_journal(self.launcher, self.spec)
+        self.guard = CancelGuard()
+        self._logger = get_run_logger() if TaskRunContext.get() else get_logger("stackgraft")
+        self._cursor: str | None = None
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def start(self) -> Ticket:
+        """Start the job, or find it."""
+        self.ticket = lifecycle.start(self.launcher, self.spec, self.journal)
+        self.journal.keep(self.ticket)
+        self._logger.info("%s %r: %s is job %s.", self.ticket.role, self.ticket.flavor, self.spec.label, self.journal.job)
+        return self.ticket
+
+    def follow(self) -> None:
+        """Print the lines that the job logged since; a log out of reach is no reason to fail."""
+        try:
+            lines, self._cursor = self.launcher.logs(self.ticket.handle, self._cursor)
+        except BackendError as error:
+            self._logger.debug("The job's log cannot be read now: %s", error)
+            return
+        for line in lines:
+            self._tail.append(line.text)
+            self._logger.info(line.text)
+
+    def finish(self, status: JobStatus, outcome: type[OutcomeT]) -> OutcomeT:
+        """Return the outcome of a job that succeeded, and show it."""
+        result = outcome.model_validate(lifecycle.settle(status, self.ticket, self.journal))
+        publish(self.spec.label, result)
+        return result
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Decide what becomes of the job and its journal when the task does not end in success."""
+        try:
+            yield
+        except (ConfigError, JobError) as error:
+            self.journal.clear()
+            if self._tail:
+                error.add_note("\n".join([f"The last lines of the job's log ({len(self._tail)}):", *self._tail]))
+            raise
+        except BaseException as error:
+            if hasattr(self, "ticket") and self.guard.wants_stop(error):
+                self._logger.warning("Stopping job %s, because the run was stopped.", self.journal.job)
+                self.launcher.cancel(self.ticket.handle)
+                self.journal.clear()
+            self.journal.close()
+            raise
+
+
+def _where() -> dict[str, str]:
+    """Return the flow run and the task that ask, empty outside of a run."""
+    flow, run = FlowRunContext.get(), TaskRunContext.get()
+    return {"run": str(flow.flow_run.id) if flow and flow.flow_run else "", "step": run.task.name if run else ""}
