@@ -17,7 +17,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from stackgraft.artifacts.ref import ArtifactRef, is_ref
 from stackgraft.errors import ConfigError, SpecError
 from stackgraft.model import AnchoredPath, StrictModel
-from stackgraft.outcomes import BuiltImage, DeployedService, FinishedStep, RemovedService  # noqa: F401 - TRANSITION
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")

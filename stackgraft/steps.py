@@ -8,6 +8,7 @@ function imports.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 import inspect
 import json
@@ -15,11 +16,12 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import CodeType
-from typing import TYPE_CHECKING, Any
+from types import CodeType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from stackgraft.artifacts import ArtifactRef, open_store
 from stackgraft.artifacts.ref import is_ref
+from stackgraft.artifacts.serializers import check_annotation
 from stackgraft.errors import SpecError
 from stackgraft.specs import StepSpec, host_python
 
@@ -73,6 +75,19 @@ def result(store: ArtifactStore, artifact: str, job: str) -> ArtifactRef:
         ArtifactNotFoundError: The job has not written it.
     """
     return store.resolve(f"{artifact}@{job}")
+
+
+def check_function(function: Callable[..., Any]) -> None:
+    """Refuse, before anything starts, a function that cannot be a step.
+
+    Raises:
+        SpecError: It leans on names outside of its body, or its source cannot be found.
+        ArtifactError: No serializer takes what it is annotated to return.
+    """
+    portable_source(function)
+    annotated = SimpleNamespace(__annotations__={"return": function.__annotations__.get("return", Any)})
+    with contextlib.suppress(NameError):  # a type that is only known inside the image
+        check_annotation(get_type_hints(annotated, function.__globals__)["return"])
 
 
 def portable_source(function: Callable[..., Any]) -> str:

@@ -21,7 +21,7 @@ from stackgraft.specs import host_python
 
 Compression = Literal["gzip", "none"]
 GZIP_LEVEL = 1
-"""On the example's 196 MiB of packages (2 cores): no compression 2.5 s; level 1 3.2 s, 68 MiB; level 6 8.4 s, 60 MiB."""
+"""On the example's 204 MB of packages, level 6 takes 2.7 times as long and saves 11 % of the bytes."""
 
 _COMPILER = """
 import compileall, py_compile, sys

@@ -22,7 +22,7 @@ from typing import IO, Any
 from stackgraft.components import ContainerRegistry
 from stackgraft.errors import BackendError, SpecError
 from stackgraft.local.image_tree import extract, merge
-from stackgraft.oci import INDEX_TYPES, PYTHON_LABEL, for_platform
+from stackgraft.oci import PYTHON_LABEL, for_platform, is_index
 from stackgraft.specs import host_platform, host_python
 
 _FROM_HOST = ("HOME", "LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "TMPDIR", "TZ", "USER")
@@ -114,7 +114,7 @@ def unpack(registry: ContainerRegistry, reference: str, state: Path) -> Unpacked
     """
     repository, digest = registry.locate(reference)
     document = json.loads(registry.read_manifest(repository, digest))
-    if document.get("mediaType") in INDEX_TYPES:
+    if is_index(document):
         chosen = for_platform(document, host_platform())
         if chosen is None:
             raise SpecError("The image is not for this machine", where=reference, why=f"it has no {host_platform()}")

@@ -1,9 +1,17 @@
-"""Small real images for the process flavors, made by the real builder."""
+"""Small real images, made by the real builder, and a look into them."""
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
+import tarfile
 import textwrap
+import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,3 +84,66 @@ def images(make_image: Callable[..., str]) -> list[str]:
 @pytest.fixture(scope="session")
 def broken_image(make_image: Callable[..., str]) -> str:
     return make_image({"serve.py": "raise SystemExit('no model to serve')"}, command=("python", "serve.py"))
+
+
+@dataclass
+class Oci:
+    """A builder with a registry and a project of its own, and a look into what it builds."""
+
+    builder: OciImageBuilder
+    registry: OciLayoutRegistry
+    project: Path
+
+    def build(self, **settings: Any) -> BuiltImage:
+        return BuiltImage.model_validate(run(self.builder, self.spec(**settings)).unwrap())
+
+    def spec(self, **settings: Any) -> BuildSpec:
+        return BuildSpec.model_validate({"repository": "app", "context": self.project, **settings})
+
+    def manifest(self, image: BuiltImage) -> dict[str, Any]:
+        return dict(json.loads(self.registry.read_manifest("app", image.digest)))
+
+    def config(self, image: BuiltImage) -> dict[str, Any]:
+        with self.registry.open_blob("app", self.manifest(image)["config"]["digest"]) as config:
+            return dict(json.load(config))
+
+    def layers(self, image: BuiltImage) -> list[bytes]:
+        """Return the tar streams of all layers, without compression."""
+        layers = self.manifest(image)["layers"]
+        return [self._content(layer["digest"], compressed=layer["mediaType"].endswith("+gzip")) for layer in layers]
+
+    def files(self, image: BuiltImage) -> dict[str, tarfile.TarInfo]:
+        """Return the entries of all layers by path."""
+        found: dict[str, tarfile.TarInfo] = {}
+        for layer in self.layers(image):
+            with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+                found |= {entry.name: entry for entry in tar}
+        return found
+
+    def _content(self, digest: str, *, compressed: bool) -> bytes:
+        with self.registry.open_blob("app", digest) as blob:
+            return gzip.decompress(blob.read()) if compressed else blob.read()
+
+
+@pytest.fixture
+def oci(tmp_path: Path) -> Oci:
+    registry = OciLayoutRegistry(path=tmp_path / "registry")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "app.py").write_text("print('hi')\n")
+    return Oci(OciImageBuilder(registry=registry.claim(), cache=tmp_path / "cache"), registry, tmp_path / "project")
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of wheels that stands in for the package index and holds one small package."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny/__init__.py", "value = 42\n")
+        wheel.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        wheel.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("tiny-1.0.dist-info/entry_points.txt", "[console_scripts]\ntiny = tiny:value\n")
+        wheel.writestr("tiny-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    return folder

@@ -83,3 +83,28 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BackendError, match="cannot be written"):
         OciLayoutRegistry(path=tmp_path / "file").write_blob("app", digest_of(b""), b"")
+
+
+@pytest.mark.parametrize("repository", ["app/blobs", "app/index.json", "oci-layout"])
+def test_a_repository_is_never_called_like_a_file_of_the_layout(tmp_path: Path, repository: str) -> None:
+    with pytest.raises(SpecError, match="No repository of a layout"):
+        OciLayoutRegistry(path=tmp_path).write_blob(repository, digest_of(b""), b"")
+
+
+@pytest.mark.parametrize("tag", ["", "a b", "a:b", "../a", "-a", "a" * 129, "a\n"])
+def test_a_tag_that_no_registry_takes_is_refused(tmp_path: Path, tag: str) -> None:
+    registry = OciLayoutRegistry(path=tmp_path)
+    digest = TestOciLayoutRegistry().image(registry, "app", "a")
+    with pytest.raises(SpecError, match="No registry takes a tag"):
+        registry.tag("app", digest, tag)
+    assert registry.tags("app") == []
+
+
+def test_deleting_an_image_leaves_the_others(tmp_path: Path) -> None:
+    registry, suite = OciLayoutRegistry(path=tmp_path), TestOciLayoutRegistry()
+    first, second = (suite.image(registry, "app", text, tag=text) for text in ("a", "b"))
+    registry.delete("app", first)
+    assert registry.tags("app") == ["b"]
+    assert registry.has_blob("app", second)
+    registry.delete("absent", first)
+    assert not (tmp_path / "absent").exists()
