@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +12,8 @@ from prefect.exceptions import CancelledRun
 from prefect.logging import get_logger, get_run_logger
 
 from stackgraft import lifecycle
-from stackgraft.errors import BackendError, ConfigError, JobCancelledError, JobError
+from stackgraft.errors import ConfigError, JobCancelledError, JobError
+from stackgraft.joblog import JobLog
 from stackgraft.stack import Stack
 from stackgraft_prefect.blocks import StackBlock
 from stackgraft_prefect.cancel import CancelGuard
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 OutcomeT = TypeVar("OutcomeT", bound="Outcome")
 StackLike = Stack | StackBlock | str | None
 """A stack, a `Stack` block, a name in ``stacks.toml``, or None for the active one."""
-TAIL_LINES = 20
 
 
 def run(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> OutcomeT:
@@ -42,7 +41,7 @@ def run(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> OutcomeT:
     job = RemoteJob(spec, stack)
     with job.guarded():
         ticket = job.start()
-        status = lifecycle.wait(job.launcher, ticket, job.launcher.pace, observe=job.follow, sleep=job.guard.sleep)
+        status = lifecycle.wait(job.launcher, ticket, job.launcher.pace, observe=job.log.follow, sleep=job.guard.sleep)
         return job.finish(status, outcome)
 
 
@@ -51,7 +50,7 @@ async def run_async(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> Ou
     job = await asyncio.to_thread(RemoteJob, spec, stack)
     with job.guarded():
         ticket = await asyncio.to_thread(job.start)
-        status = await lifecycle.wait_async(job.launcher, ticket, job.launcher.pace, observe=job.follow, sleep=job.guard.sleep_async)
+        status = await lifecycle.wait_async(job.launcher, ticket, job.launcher.pace, observe=job.log.follow, sleep=job.guard.sleep_async)
         return await asyncio.to_thread(job.finish, status, outcome)
 
 
@@ -75,6 +74,7 @@ class RemoteJob:
     """A job as its task run sees it: started or found, followed, and then finished or left."""
 
     ticket: Ticket
+    log: JobLog
 
     def __init__(self, spec: Spec, stack: StackLike) -> None:
         chosen = resolve(stack)
@@ -83,26 +83,14 @@ class RemoteJob:
         self.journal = open_journal(self.launcher, self.spec)
         self.guard = CancelGuard()
         self._logger = get_run_logger() if TaskRunContext.get() else get_logger("stackgraft")
-        self._cursor: str | None = None
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def start(self) -> Ticket:
         """Start the job, or find it."""
         self.ticket = lifecycle.start(self.launcher, self.spec, self.journal)
         self.journal.keep(self.ticket)
+        self.log = JobLog(self.launcher, self.ticket.handle, self._logger.info)
         self._logger.info("%s %r: %s is job %s.", self.ticket.role, self.ticket.flavor, self.spec.label, self.journal.job)
         return self.ticket
-
-    def follow(self) -> None:
-        """Print the lines that the job logged since; a log out of reach is no reason to fail."""
-        try:
-            lines, self._cursor = self.launcher.logs(self.ticket.handle, self._cursor)
-        except BackendError as error:
-            self._logger.debug("The job's log cannot be read now: %s", error)
-            return
-        for line in lines:
-            self._tail.append(line.text)
-            self._logger.info(line.text)
 
     def finish(self, status: JobStatus, outcome: type[OutcomeT]) -> OutcomeT:
         """Return the outcome of a job that succeeded, and show it."""
@@ -115,10 +103,12 @@ class RemoteJob:
         """Decide what becomes of the job and its journal when the task does not end in success."""
         try:
             yield
-        except (ConfigError, JobError) as error:
+        except ConfigError:
+            self.journal.clear()  # nothing was started
+            raise
+        except JobError as error:
             self.journal.clear()
-            if self._tail:
-                error.add_note("\n".join([f"The last lines of the job's log ({len(self._tail)}):", *self._tail]))
+            self.log.explain(error)
             raise
         except BaseException as error:
             if hasattr(self, "ticket") and self.guard.wants_stop(error):

@@ -12,7 +12,7 @@ from prefect import Task, task
 from stackgraft.artifacts import ArtifactRef
 from stackgraft.errors import SpecError
 from stackgraft.outcomes import BuiltImage, FinishedStep
-from stackgraft.steps import function_step, result
+from stackgraft.steps import check_function, function_step, result
 from stackgraft_prefect.cards import publish_artifact
 from stackgraft_prefect.runs import StackLike, resolve, run, worth_retrying
 
@@ -40,10 +40,12 @@ def stack_step(
         task_options: Prefect's options of a task, such as ``retries`` or ``tags``.
 
     Raises:
-        SpecError: The function has a parameter named ``image``.
+        SpecError: The function has a parameter named ``image``, or leans on names outside of its body.
+        ArtifactError: No serializer takes what it is annotated to return.
     """
 
     def decorate(function: Callable[P, Any]) -> Task[P, ArtifactRef]:
+        check_function(function)
         name = artifact or function.__name__
 
         @functools.wraps(function)
