@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := stackgraft plugins prefect_blocks dags flows examples tests
+SOURCES := stackgraft plugins prefect_blocks dags flows examples benchmarks tests
 
 .PHONY: help demo demo-stop test lint format bench lock clean
 

@@ -21,7 +21,8 @@ from stackgraft.stack import Stack
 from stackgraft.testing import MemoryJournal
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "demo"
+BUILD = Path(os.environ.get("DEMO_BUILD", ROOT / "build" / "demo"))
+CONFIG = Path(os.environ.get("STACKGRAFT_CONFIG", ROOT / "stacks.toml"))
 ENGINES = ("airflow", "prefect")
 SERVICE = "investor-signals"
 
@@ -31,7 +32,7 @@ def environment() -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PREFECT_", "STACKGRAFT_"))}
     return inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "STACKGRAFT_CONFIG": str(ROOT / "stacks.toml"),
+        "STACKGRAFT_CONFIG": str(CONFIG),
         "AIRFLOW_HOME": str(BUILD / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -75,7 +76,7 @@ def show_progress(process: subprocess.Popen[bytes], label: str, log: Path) -> No
         try:
             process.wait(timeout=pause)
         except subprocess.TimeoutExpired:
-            line = f"{label} … {time.monotonic() - started:3.0f} s  (log: {log.relative_to(ROOT)})"
+            line = f"{label} … {time.monotonic() - started:3.0f} s  (log: {os.path.relpath(log)})"
             sys.stderr.write(f"\r{line}" if live else f"{line}\n")
         else:
             sys.stderr.write("\r\x1b[K" if live else "")
@@ -149,12 +150,12 @@ def check(summary: dict[str, Any]) -> None:
         step["output"]["digest"] for facts in summary["engines"].values() for step in facts["steps"] if step["step"] == "build_image"
     }
     if set(states.values()) != {"success"} or len(digests) != 1:
-        raise SystemExit(f"The demo failed: {states}, image digests {sorted(digests)}; see build/demo/*.log")
+        raise SystemExit(f"The demo failed: {states}, image digests {sorted(digests)}; see {BUILD}/*.log")
 
 
 def stop() -> None:
     """Stop the service that the demo left running."""
-    deployer = Stack.load(path=ROOT / "stacks.toml").launcher(RemovalSpec(service=SERVICE))
+    deployer = Stack.load(path=CONFIG).launcher(RemovalSpec(service=SERVICE))
     ticket = lifecycle.start(deployer, RemovalSpec(service=SERVICE), MemoryJournal())
     say(f"stopped {SERVICE}" if lifecycle.wait(deployer, ticket, deployer.pace).unwrap()["removed"] else f"{SERVICE} was not running")
 

@@ -12,7 +12,7 @@ import pytest
 from stackgraft import steps
 from stackgraft.artifacts import ArtifactRef, open_store
 from stackgraft.components import ArtifactStore
-from stackgraft.errors import SpecError
+from stackgraft.errors import ArtifactError, SpecError
 
 IMAGE = "app@sha256:" + "0" * 64
 OUTSIDE = 3
@@ -74,7 +74,7 @@ def test_an_inner_import_of_a_name_that_the_file_has_too_is_fine() -> None:
     def reads() -> bool:
         from pathlib import Path  # noqa: PLC0415 - the point of the test
 
-        return [Path(name).exists() for name in ("/",)][0]
+        return Path("/").exists()
 
     assert "Path" in steps.portable_source(reads)
 
@@ -85,6 +85,23 @@ def test_a_global_in_an_inner_function_is_found() -> None:
 
     with pytest.raises(SpecError, match="OUTSIDE"):
         steps.portable_source(outer)
+
+
+def test_a_return_annotation_without_a_serializer_is_refused() -> None:
+    def makes_a_set() -> set[int]:
+        return {1}
+
+    with pytest.raises(ArtifactError, match="type set"):
+        steps.check_function(makes_a_set)
+
+
+def test_annotations_that_only_the_image_knows_are_let_through() -> None:
+    def trains() -> torch.Tensor:  # type: ignore[name-defined]  # noqa: F821 - the point of the test
+        import torch  # noqa: PLC0415
+
+        return torch.zeros(1)
+
+    steps.check_function(trains)
 
 
 def test_a_closure_is_refused_too() -> None:
