@@ -105,7 +105,8 @@ def start(launcher: LauncherComponent, spec: Spec, journal: Journal) -> Ticket:
     recalled = journal.load()
     if recalled is not None:
         handle = launcher.submit(spec, name=recalled)
-        if launcher.poll(handle).state not in {JobState.FAILED, JobState.CANCELLED}:
+        status = ask(launcher, handle)  # an error says nothing of the job: whoever waits for it will judge
+        if not (isinstance(status, JobStatus) and status.state in {JobState.FAILED, JobState.CANCELLED}):
             return launcher.ticket(handle)
     name = fresh_name(spec)
     journal.save(name)

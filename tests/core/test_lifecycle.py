@@ -58,6 +58,12 @@ def test_a_recalled_job_that_failed_is_replaced_under_a_new_name(scripted: Calla
     assert launcher.calls("started") == ["old", ticket.handle]
 
 
+def test_a_recalled_job_that_cannot_be_asked_about_is_kept(scripted: Callable[..., ScriptedLauncher]) -> None:
+    launcher = scripted("ERROR", "RUNNING", "SUCCEEDED")
+    assert lifecycle.start(launcher, SPEC, MemoryJournal("old")).handle == "old"
+    assert launcher.calls("started") == ["old"]
+
+
 def test_a_recalled_job_that_succeeded_is_not_run_again(scripted: Callable[..., ScriptedLauncher]) -> None:
     launcher, journal = scripted("SUCCEEDED"), MemoryJournal()
     first = lifecycle.start(launcher, SPEC, journal)
