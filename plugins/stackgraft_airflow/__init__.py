@@ -1,0 +1,1 @@
+"""The stack model for Airflow: operators, ``@task.stack_step``, a hook, one trigger and links."""
