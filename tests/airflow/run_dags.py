@@ -44,6 +44,8 @@ def printing_into(path: str) -> Iterator[None]:
 def main() -> None:
     """Serve until the input ends."""
     bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    if bag.import_errors:
+        sys.exit("\n".join(bag.import_errors.values()))
     for line in sys.stdin:
         request = json.loads(line)
         with printing_into(request["log"]):

@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stackgraft.errors import SpecError
+from stackgraft.stack import Stack
 from stackgraft.testing import ScriptedLauncher
 
 pytestmark = pytest.mark.engine
 Scripted = Callable[..., ScriptedLauncher]
 RunDag = Callable[..., Any]
+ROOT = Path(__file__).parent
+IMAGE = f"app@sha256:{'0' * 64}"
+SERVICE = """
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(os.environ.get("MODEL", "").encode())
+
+http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+def stack_table(folder: Path) -> str:
+    """Return a whole local stack as TOML."""
+    return f"""
+image_builder = {{ flavor = "oci", cache = "{folder}/layers" }}
+container_registry = {{ flavor = "oci-layout", path = "{folder}/registry" }}
+deployer = {{ flavor = "process", state = "{folder}/process" }}
+artifact_store = {{ flavor = "local", path = "{folder}/artifacts", cache = "{folder}/cache" }}
+step_operator = {{ flavor = "process", state = "{folder}/process" }}
+"""
 
 
 @pytest.mark.parametrize("dag", ["direct", "deferred"])
@@ -69,19 +96,38 @@ def test_mapped_tasks_have_a_job_each(scripted: Scripted, run_dag: RunDag) -> No
     assert sorted(run.xcom(map_index=index)["job"] for index in range(3)) == sorted(set(jobs.calls("started")))
 
 
-@pytest.mark.parametrize(("dag", "words"), [("leaning", "leans on names outside"), ("retried", "There is no such stack")])
-def test_what_cannot_work_fails_at_once_without_a_retry(dag: str, words: str, scripted: Scripted, run_dag: RunDag) -> None:
-    jobs = scripted()
-    run = run_dag(dag, stack=jobs.folder.name if dag == "leaning" else "absent")
+def test_what_cannot_work_fails_at_once_without_a_retry(run_dag: RunDag) -> None:
+    run = run_dag("retried", stack="absent")
     assert (run.state, run.tries) == ("failed", {"work[-1]": 1})
-    assert words in run.log
-    assert jobs.calls("started") == []
+    assert "There is no such stack" in run.log
 
 
-def test_a_stack_may_come_from_a_connection(run_dag: RunDag) -> None:
+def test_a_function_that_leans_on_names_outside_is_refused_when_the_dag_is_parsed() -> None:
+    from airflow.sdk import DAG, task  # noqa: PLC0415 - reads its configuration, which other tests have set by now
+
+    def leaning() -> str:
+        return str(ROOT)
+
+    with DAG("leaning", schedule=None), pytest.raises(SpecError, match="leans on names outside"):
+        task.stack_step(image=IMAGE)(leaning)()
+
+
+def test_a_stack_may_come_from_a_connection(home: Any, run_dag: RunDag) -> None:
     run = run_dag("connected")
     assert run.state == "success"
-    assert "'stackgraft:stack': 'in-a-connection'" in str(run.log) or run.xcom()["job"].startswith("work-")
+    assert '"stackgraft:stack": "in-a-connection"' in (home.folder / "jobs" / "connected" / "calls.jsonl").read_text()
+
+
+def test_a_pipeline_builds_trains_serves_and_removes_on_the_local_stack_while_deferred(home: Any, run_dag: RunDag, tmp_path: Path) -> None:
+    (tmp_path / "serve.py").write_text(SERVICE)
+    local = stack_table(home.folder / "local")
+    with (home.folder / "stacks.toml").open("a") as file:
+        file.write(f"[stacks.local]\n{local}")
+    run = run_dag("pipeline", stack="local", context=str(tmp_path))
+    assert run.state == "success", run.log
+    assert run.xcom() == "model@1"
+    store = Stack.load("local", path=home.folder / "stacks.toml").artifact_store
+    assert store.load("model@1") == {"weight": 30}
 
 
 def test_everything_that_a_job_creates_is_tagged(scripted: Scripted, run_dag: RunDag) -> None:

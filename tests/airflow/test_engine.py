@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
@@ -147,7 +147,7 @@ class Parts:
                 member.kill()
         psutil.wait_procs(family, timeout=10)
 
-    def __enter__(self) -> Parts:
+    def __enter__(self) -> Self:
         for name in PARTS:
             self.start(name)
         return self

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import dag, task
 
-from stackgraft_airflow.operators import DeployServiceOperator, RunStepOperator
+from stackgraft_airflow.operators import BuildImageOperator, DeployServiceOperator, RemoveServiceOperator, RunStepOperator
 
 IMAGE = f"app@sha256:{'0' * 64}"
 STACK = "{{ dag_run.conf['stack'] }}"
@@ -62,22 +62,39 @@ def deployed() -> None:
 
 
 @dag(schedule=None)
-def function() -> None:
-    @task.stack_step(image=IMAGE, artifact="answer", stack=STACK, env={"MODE": "fast"}, deferrable=True)
-    def work(numbers: list[int]) -> dict[str, int]:
-        return {"sum": sum(numbers)}
+def pipeline() -> None:
+    local = {"stack": STACK, "deferrable": True}
+    image = BuildImageOperator(
+        task_id="build",
+        repository="demo/app",
+        context="{{ dag_run.conf['context'] }}",
+        step_runtime=True,
+        command=["python", "serve.py"],
+        stack=STACK,
+    ).output
 
-    work([1, 2])
+    @task.stack_step(image=image, artifact="prices", **local)
+    def ingest(days: int) -> list[int]:
+        return list(range(days))
+
+    @task.stack_step(image=image, artifact="model", env={"RATE": "3"}, **local)
+    def train(prices: list[int]) -> dict[str, int]:
+        import os
+
+        return {"weight": sum(prices) * int(os.environ["RATE"])}
+
+    service = DeployServiceOperator(
+        task_id="deploy", service="demo-app", image=image, env={"MODEL": train(ingest(5))}, health_path="/", **local
+    )
+
+    @task
+    def work(deployed: dict[str, str]) -> str:
+        from urllib.request import urlopen
+
+        return str(urlopen(deployed["url"]).read().decode())
+
+    work(service.output) >> RemoveServiceOperator(task_id="remove", service="demo-app", trigger_rule="all_done", **local)
 
 
-@dag(schedule=None)
-def leaning() -> None:
-    @task.stack_step(image=IMAGE, stack=STACK, retries=2)
-    def work() -> str:
-        return STACK
-
-    work()
-
-
-for one in (direct, deferred, retried, retried_deferred, limited, limited_deferred, mapped, connected, deployed, function, leaning):
+for one in (direct, deferred, retried, retried_deferred, limited, limited_deferred, mapped, connected, deployed, pipeline):
     one()
