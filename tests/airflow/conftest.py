@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -68,6 +69,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     migrated = Home(folder, env)
     done = migrated.run("airflow", "db", "migrate")
     assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copy(folder / "airflow.db", folder / "untouched.db")  # before a runner fills it with paused DAGs
     return migrated
 
 

@@ -169,7 +169,7 @@ def healthy(client: httpx.Client) -> bool:
 def engine(home: Any) -> Iterator[Engine]:
     folder = home.folder / "engine"
     folder.mkdir()
-    shutil.copy(home.folder / "airflow.db", folder)
+    shutil.copy(home.folder / "untouched.db", folder / "airflow.db")
     env = engine_env(folder, dict(home.env))
     base = env["AIRFLOW__API__BASE_URL"]
     with Parts(env, folder) as parts, httpx.Client(base_url=f"{base}/api/v2", timeout=30, trust_env=False) as client:
@@ -192,8 +192,9 @@ def finish(jobs: ScriptedLauncher, job: str) -> None:
 
 
 def process_of(task: dict[str, Any]) -> psutil.Process:
-    """Return the process that executes a task's try."""
-    return next(one for one in psutil.process_iter(["cmdline"]) if task["id"] in " ".join(one.info["cmdline"] or ()))
+    """Return the process that executes a task's try; its parent is the executor's worker, whose title has the id too."""
+    title = f"airflow worker -- {task['id']}"
+    return next(one for one in psutil.process_iter(["cmdline"]) if " ".join(one.info["cmdline"] or ()).strip() == title)
 
 
 def test_a_deferred_task_succeeds_through_the_triggerer(engine: Engine, scripted: Any) -> None:
