@@ -64,11 +64,8 @@ def check_repository(name: str) -> str:
         SpecError: They do not.
     """
     if not _REPOSITORY.fullmatch(name):
-        raise SpecError(
-            "No registry takes a repository of that name",
-            where=f"repository {name!r}",
-            next_step="use lower-case letters and digits, joined by . _ - or /",
-        )
+        hint = "use lower-case letters and digits, joined by . _ - or /"
+        raise SpecError("No registry takes a repository of that name", where=f"repository {name!r}", next_step=hint)
     return name
 
 
@@ -82,6 +79,19 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, ArtifactRef) else value
 
 
+def _settable(variables: Mapping[str, str]) -> Mapping[str, str]:
+    for name, value in variables.items():
+        if not re.fullmatch(r"[^=\0]+", name) or "\0" in value:
+            raise ValueError(f"{name!r} cannot be set: a variable's name is not empty and has no = or NUL, its value has no NUL")
+    return variables
+
+
+def _url_path(path: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", path):
+        raise ValueError("a path of a URL begins with / and is ASCII without spaces; write other characters as %XX")
+    return path
+
+
 def _absolute(path: PurePosixPath) -> PurePosixPath:
     if not path.is_absolute() or ".." in path.parts:
         raise ValueError("a folder in an image is absolute, such as /app")
@@ -90,7 +100,7 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 
 PinnedImage = Annotated[str, BeforeValidator(_pinned)]
 """An image by digest; a `BuiltImage`, or its JSON, is taken by its reference."""
-Environment = Annotated[Mapping[str, str], BeforeValidator(_environment)]
+Environment = Annotated[Mapping[str, str], BeforeValidator(_environment), AfterValidator(_settable)]
 """Environment variables; an artifact's reference is given as ``name@version``."""
 ImageFolder = Annotated[PurePosixPath, AfterValidator(_absolute)]
 Repository = Annotated[str, AfterValidator(check_repository)]
@@ -155,12 +165,8 @@ class BuildSpec(Spec):
     @model_validator(mode="after")
     def _paths_exist(self) -> Self:
         if not self.context.is_dir():
-            raise SpecError(
-                "The build context does not exist",
-                where=str(self.context),
-                why="it is not a folder",
-                next_step="pass the project's folder as context",
-            )
+            where, hint = str(self.context), "pass the project's folder as context"
+            raise SpecError("The build context does not exist", where=where, why="it is not a folder", next_step=hint)
         if self.requirements and not (self.context / self.requirements).is_file():
             raise SpecError(
                 "The requirements file does not exist",
@@ -189,7 +195,7 @@ class StepSpec(Spec):
     image: PinnedImage
     command: tuple[str, ...] = Field(min_length=1)
     env: Environment = Field(default_factory=dict)
-    workdir: PurePosixPath | None = None
+    workdir: ImageFolder | None = None
     python: PythonMinor | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] | None = None
 
@@ -217,7 +223,7 @@ class ServiceSpec(Spec):
     image: PinnedImage
     command: tuple[str, ...] = ()
     env: Environment = Field(default_factory=dict)
-    health_path: Annotated[str, Field(pattern=r"^/\S*$")] = "/health"
+    health_path: Annotated[str, AfterValidator(_url_path)] = "/health"
     start_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     drain_seconds: Annotated[float, Field(ge=0)] = 10.0
 

@@ -34,6 +34,13 @@ def test_a_built_image_is_taken_by_its_reference(as_json: bool) -> None:
     [
         ({"service": "Web"}, "service"),
         ({"service": "web", "health_path": "health"}, "health_path"),
+        ({"service": "web", "health_path": "/hälsa"}, "health_path.*\n.*ASCII"),
+        ({"service": "web", "health_path": "/a b"}, "health_path"),
+        ({"service": "web", "health_path": "/a\n"}, "health_path"),
+        ({"service": "web", "env": {"A=B": "x"}}, "env.*\n.*'A=B'"),
+        ({"service": "web", "env": {"": "x"}}, "env"),
+        ({"service": "web", "env": {"A\0": "x"}}, "env"),
+        ({"service": "web", "env": {"TOKEN": "secret\0"}}, "env.*\n.*'TOKEN'.*NUL"),
         ({"service": "web-app", "start_timeout_seconds": 0}, "start_timeout_seconds"),
         ({"service": "web-app", "helth_path": "/x"}, "did you mean 'health_path'"),
         ({}, "it is required"),
@@ -42,6 +49,18 @@ def test_a_built_image_is_taken_by_its_reference(as_json: bool) -> None:
 def test_a_wrong_field_is_named_before_anything_starts(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):
         ServiceSpec(image=IMAGE, **fields)
+
+
+@pytest.mark.parametrize("workdir", ["app", "/app/../etc", ""])
+def test_a_step_starts_in_an_absolute_folder(workdir: str) -> None:
+    with pytest.raises(SpecError, match="absolute"):
+        StepSpec(step="s", image=IMAGE, command=("x",), workdir=workdir)  # type: ignore[arg-type]
+
+
+def test_a_value_that_no_environment_takes_is_not_shown() -> None:
+    with pytest.raises(SpecError) as refused:
+        StepSpec(step="s", image=IMAGE, command=("x",), env={"TOKEN": "secret\0"})
+    assert "secret" not in str(refused.value)
 
 
 def test_a_build_needs_a_folder_and_its_requirements(tmp_path: Path) -> None:
