@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any
 
+from stackgraft.errors import BackendError
+
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -23,6 +25,17 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 def digest_of(content: bytes) -> str:
     """Return ``sha256:…`` of the content."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def verified(content: bytes, digest: str, where: str) -> bytes:
+    """Return the content, which was read from there, if it matches its digest.
+
+    Raises:
+        BackendError: It does not.
+    """
+    if (found := digest_of(content)) != digest:
+        raise BackendError("A blob does not match its digest and was refused", where=f"{where} {digest}", why=f"it has {found}")
+    return content
 
 
 def is_digest(text: str) -> bool:

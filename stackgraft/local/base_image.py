@@ -13,7 +13,7 @@ from typing import Any, cast
 from stackgraft import flavors
 from stackgraft.components import ContainerRegistry
 from stackgraft.errors import BackendError, SpecError, nearest
-from stackgraft.oci import LAYER_TYPE, for_platform, is_index
+from stackgraft.oci import LAYER_TYPE, for_platform, is_index, verified
 
 _OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar": LAYER_TYPE,
@@ -86,7 +86,7 @@ def _read(source: ContainerRegistry, repository: str, digest: str, platform: str
             raise _unfit(reference, platform, "its index does not list it")
         digest, document = chosen, json.loads(source.read_manifest(repository, chosen))
     with source.open_blob(repository, document["config"]["digest"]) as blob:
-        config = json.load(blob)
+        config = json.loads(verified(blob.read(), document["config"]["digest"], repository))
     has = f"{config.get('os')}/{config.get('architecture')}"
     if has != platform:
         raise _unfit(reference, platform, f"it is for {has}")

@@ -17,12 +17,12 @@ from stackgraft.components import LauncherComponent
 from stackgraft.errors import BackendError, SpecError
 from stackgraft.job import JobState, JobStatus, JsonValue, LogLine
 from stackgraft.lifecycle import Pace
-from stackgraft.local import detached
-from stackgraft.local.process_image import unpack
+from stackgraft.local import detached, service_host
+from stackgraft.local.process_image import Program, unpack
 from stackgraft.model import AnchoredPath
 from stackgraft.specs import RemovalSpec, ServiceSpec
 
-_HOST = "stackgraft.local.service_host"
+_HOST = service_host.__name__  # imported, so that a package which it misses is missed when the flavor is loaded
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -51,10 +51,11 @@ class ProcessDeployer(LauncherComponent):
         if isinstance(spec, RemovalSpec):
             self._ask_for_removal(folder, rollout, name)
         elif not (rollout / "request.json").exists():
-            request = self._request(spec)
+            image = unpack(self.container_registry(), spec.image, self.state, rollout / "root")
+            request = self._request(spec, image.program(spec.command, spec.env))
             self._claim_port(folder)
-            rollout.mkdir(parents=True, exist_ok=True)
-            detached.write_json(rollout / "request.json", request)
+            image.lay_out()
+            detached.write_json(rollout / "request.json", request, mode=0o600)  # it has the environment
         self._supervise(folder)
         return f"{spec.service}/{name}"
 
@@ -69,6 +70,8 @@ class ProcessDeployer(LauncherComponent):
             )
         seen = JobStatus.from_json(status) if status else JobStatus(state=JobState.RUNNING)
         if not seen.state.final:
+            if self._answer(name).exists():
+                self._ask_for_removal(self._service(service), rollout, name)  # who began with it may have been killed
             self._supervise(self._service(service))  # its host may have been killed, or have ended just before the request
         return seen
 
@@ -93,9 +96,7 @@ class ProcessDeployer(LauncherComponent):
             return None
         return {"service": service, "url": f"http://127.0.0.1:{detached.read_json(folder / 'port.json')}", "image": current["image"]}
 
-    def _request(self, spec: ServiceSpec) -> dict[str, Any]:
-        image = unpack(self.container_registry(), spec.image, self.state)
-        program = image.program(spec.command, spec.env, None)
+    def _request(self, spec: ServiceSpec, program: Program) -> dict[str, Any]:
         what = [spec.image, list(spec.command), dict(spec.env), spec.health_path]
         return {
             "kind": "rollout",
@@ -112,11 +113,13 @@ class ProcessDeployer(LauncherComponent):
         """Leave the request, and the answer's place outside of the folder, which the removal takes away."""
         answer = self._answer(name)
         known = detached.read_json(answer)
+        if known is not None and known["state"] != "RUNNING":
+            return
         answer.parent.mkdir(parents=True, exist_ok=True)
-        if not folder.is_dir() and (known is None or known["state"] == "RUNNING"):
+        if not folder.is_dir():
             nothing = {"service": folder.name, "removed": known is not None, "leftovers": []}
             detached.write_json(answer, {"state": "SUCCEEDED", "output": nothing})
-        elif known is None:
+        elif not (rollout / "request.json").exists():
             detached.write_json(answer, {"state": "RUNNING"})
             rollout.mkdir(parents=True, exist_ok=True)
             detached.write_json(rollout / "request.json", {"kind": "removal", "answer": str(answer)})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from stackgraft.local.detached import detach, ending, last_line, read_json, spawn, stop, wait_for, write_json
+from stackgraft.local.detached import StartError, detach, ending, last_line, read_json, spawn, stop, wait_for, write_json
 
 
 def main(folder: Path) -> None:
@@ -17,7 +18,9 @@ def main(folder: Path) -> None:
         return
     request = read_json(folder / "request.json")
     (folder / "started").touch()  # from here on the step is never started again: a killed runner is a failed job
-    write_json(folder / "status.json", run(folder, request))
+    status = run(folder, request)
+    shutil.rmtree(folder / "root", ignore_errors=True)  # its own copy of the image's files
+    write_json(folder / "status.json", status)
 
 
 def run(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
@@ -25,8 +28,8 @@ def run(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     started, log = time.monotonic(), folder / "log"
     try:
         process = spawn(request["argv"], request["env"], request["cwd"], log)
-    except OSError as refused:
-        return {"state": "FAILED", "reason": f"{request['argv'][0]} cannot be started: {refused.strerror}"}
+    except StartError as refused:
+        return {"state": "FAILED", "reason": str(refused)}
     timeout = request["timeout_seconds"]
 
     def reason_to_stop() -> str | None:

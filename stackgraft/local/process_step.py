@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -42,13 +43,7 @@ class ProcessStepOperator(LauncherComponent):
             raise SpecError("A job cannot have that name", where=repr(name))
         job = self._job(name)
         if not (job / "request.json").exists():
-            image = unpack(self.container_registry(), spec.image, self.state)
-            program = image.program(spec.command, {**spec.env, "STACKGRAFT_JOB": name}, spec.workdir, spec.python)
-            request = {"argv": program.argv, "env": program.env, "cwd": program.cwd, "image": spec.image, "tags": dict(spec.tags)}
-            job.mkdir(parents=True, exist_ok=True)
-            detached.write_json(
-                job / "request.json", {**request, "timeout_seconds": spec.timeout_seconds, "grace_seconds": self.grace_seconds}
-            )
+            detached.write_json(job / "request.json", self._request(spec, name), mode=0o600)  # it has the environment
         self._supervise(job)
         return name
 
@@ -59,6 +54,8 @@ class ProcessStepOperator(LauncherComponent):
             raise BackendError("There is no such step", where=f"{handle} in {self.state}")
         self._supervise(job)  # a submitter may have been killed before it came to that
         if (job / "started").exists() and not detached.alive(job) and not (job / "status.json").exists():
+            detached.sweep(job)
+            shutil.rmtree(job / "root", ignore_errors=True)
             return JobStatus(state=JobState.FAILED, reason="the step's supervisor was killed, and the step with it")
         status = detached.read_json(job / "status.json")
         return JobStatus.from_json(status) if status else JobStatus(state=JobState.RUNNING)
@@ -73,6 +70,14 @@ class ProcessStepOperator(LauncherComponent):
         job = self._job(handle)
         lines, following = detached.read_lines(job / "log", cursor, ended=(job / "status.json").exists())
         return [LogLine(line) for line in lines], following
+
+    def _request(self, spec: StepSpec, name: str) -> dict[str, Any]:
+        image = unpack(self.container_registry(), spec.image, self.state, self._job(name) / "root")
+        image = image.starting_in(spec.workdir) if spec.workdir else image
+        program = image.program(spec.command, {**spec.env, "STACKGRAFT_JOB": name}, spec.python)
+        image.lay_out()
+        request = {"argv": program.argv, "env": program.env, "cwd": program.cwd, "image": spec.image, "tags": dict(spec.tags)}
+        return {**request, "timeout_seconds": spec.timeout_seconds, "grace_seconds": self.grace_seconds}
 
     def _supervise(self, job: Path) -> None:
         if not (job / "started").exists() and not detached.alive(job):
