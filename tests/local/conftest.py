@@ -8,7 +8,7 @@ import json
 import tarfile
 import textwrap
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import pytest
 
 from stackgraft.local.oci_builder import OciImageBuilder
 from stackgraft.local.oci_layout import OciLayoutRegistry
+from stackgraft.local.process_deployer import ProcessDeployer
 from stackgraft.outcomes import BuiltImage
-from stackgraft.specs import BuildSpec
+from stackgraft.specs import BuildSpec, RemovalSpec
 from stackgraft.testing import run
 
 SERVICE = """
@@ -147,3 +148,10 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UV_FIND_LINKS", str(folder))
     monkeypatch.setenv("UV_NO_INDEX", "1")
     return folder
+
+
+@pytest.fixture
+def deployer(tmp_path: Path, registry: OciLayoutRegistry) -> Iterator[ProcessDeployer]:
+    deployer = ProcessDeployer(state=tmp_path / "state", registry=registry.claim())
+    yield deployer
+    run(deployer, RemovalSpec(service="web"))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,13 +26,6 @@ from stackgraft.testing import DeployerContract, log_text, run
 from tests.local.test_process_step import eventually, running
 
 
-@pytest.fixture
-def deployer(tmp_path: Path, registry: OciLayoutRegistry) -> Iterator[ProcessDeployer]:
-    deployer = ProcessDeployer(state=tmp_path / "state", registry=registry.claim())
-    yield deployer
-    run(deployer, RemovalSpec(service="web"))
-
-
 def web(image: str, **settings: object) -> ServiceSpec:
     return ServiceSpec.model_validate({"service": "web", "image": image, "start_timeout_seconds": 20, **settings})
 
@@ -44,6 +37,13 @@ def deployed(deployer: ProcessDeployer, spec: ServiceSpec) -> DeployedService:
 def get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the deployer's own URL
         return str(answer.read().decode())
+
+
+def answers(url: str) -> bool:
+    try:
+        return get(url + "/") == "one"
+    except OSError:
+        return False
 
 
 def processes_of(deployer: ProcessDeployer) -> list[int]:
@@ -145,14 +145,7 @@ def test_a_version_that_ends_by_itself_is_started_again(deployer: ProcessDeploye
     assert eventually(
         lambda: any(b"serve.py" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(deployer) if pid != serving)
     )
-    assert eventually(lambda: deployer.find("web") is not None and _answers(url))
-
-
-def _answers(url: str) -> bool:
-    try:
-        return get(url + "/") == "one"
-    except OSError:
-        return False
+    assert eventually(lambda: deployer.find("web") is not None and answers(url))
 
 
 def test_removal_leaves_neither_process_nor_folder(deployer: ProcessDeployer, images: Sequence[str]) -> None:
@@ -215,3 +208,17 @@ def test_the_versions_lines_are_its_rollouts_log(deployer: ProcessDeployer, imag
     get(url + "/visible")
     (rollout,) = (deployer.state / "services" / "web" / "rollouts").iterdir()
     assert eventually(lambda: "asked for /visible" in log_text(deployer, f"web/{rollout.name}"))
+
+
+def test_the_flavor_is_unavailable_without_what_its_host_needs() -> None:
+    code = """
+import sys
+sys.modules["h11"] = None  # as where it is not installed
+from stackgraft import errors, flavors
+try:
+    flavors.load("deployer", "process")
+except errors.FlavorUnavailableError as unavailable:
+    print(unavailable.next_step)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "pip install 'stackgraft[local]'"
