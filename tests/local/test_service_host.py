@@ -107,8 +107,11 @@ def test_a_version_started_again_prints_to_its_rollouts_log_and_leaves_nothing_o
 ) -> None:
     url = deployed(deployer, web(wrapped_image)).url
     (rollout,) = (deployer.state / "services" / "web" / "rollouts").iterdir()
-    os.kill(int((rollout / "group").read_text()), signal.SIGKILL)
-    assert eventually(lambda: answers(url + "/again?") and "/again?" in log_text(deployer, f"web/{rollout.name}"))
+    before = (rollout / "group").read_text()
+    os.kill(int(before), signal.SIGKILL)
+    assert eventually(lambda: (rollout / "group").exists() and (rollout / "group").read_text() not in {"", before})
+    assert eventually(lambda: answers(url + "/again?"))
+    assert eventually(lambda: "/again?" in log_text(deployer, f"web/{rollout.name}"))
     assert eventually(lambda: len(processes_of(deployer)) == 3)  # the host, the shell and the service
 
 
