@@ -75,7 +75,9 @@ def test_a_version_that_is_healthy_no_more_is_not_reused(deployer: ProcessDeploy
     assert get(url + "/") == "one"
 
 
-def test_a_version_whose_process_has_ended_is_not_healthy_whoever_answers(deployer: ProcessDeployer, make_image: Callable[..., str]) -> None:
+def test_a_version_whose_process_has_ended_is_not_healthy_whoever_answers(
+    deployer: ProcessDeployer, make_image: Callable[..., str]
+) -> None:
     serve = SERVICE.replace("{answer!r}", "'one'").replace(
         "def do_GET(self):", "def do_GET(self):\n        os.kill(os.getppid(), 9)\n        time.sleep(0.2)"
     )
