@@ -24,8 +24,8 @@ from stackgraft.local.build_context import ContextFile, context_files, ignore_ru
 from stackgraft.local.build_record import LATEST, SCHEME, Ingredients, content_key, differences, newest_record, write_record
 from stackgraft.local.git_labels import git_labels
 from stackgraft.local.image_config import RUNTIME, SITE, image_config
-from stackgraft.local.image_layers import Compression, Layer, byte_compile, cached, key_of, pack
-from stackgraft.local.site_packages import install, requirements_hash, runtime_hash, runtime_requirements, write_runtime
+from stackgraft.local.image_layers import Compression, Layer, byte_code, byte_compile, cached, key_of, pack
+from stackgraft.local.site_packages import install, requirements_hash, runtime_hash, runtime_pins, runtime_requirements, write_runtime
 from stackgraft.model import AnchoredPath
 from stackgraft.oci import CONFIG_TYPE, canonical_json, descriptor, digest_of, manifest
 from stackgraft.outcomes import BuiltImage
@@ -100,6 +100,8 @@ class OciImageBuilder(LauncherComponent):
         ingredients |= {"scheme": str(SCHEME), "base image": base.digest, "compression": self.compression}
         ingredients |= {"requirements": requirements_hash(spec.context, spec.requirements)}
         ingredients |= {"stackgraft's core": runtime_hash() if spec.step_runtime else ""}
+        ingredients |= {"the core's packages": " ".join(runtime_pins(spec.context, spec.requirements)) if spec.step_runtime else ""}
+        ingredients |= {"byte code": byte_code(spec.python)}
         return Plan(spec, files, base, ingredients | {f"file {file.path}": file.fingerprint for file in files})
 
     def _built(self, plan: Plan, registry: ContainerRegistry, key: str) -> str:
@@ -124,12 +126,12 @@ class OciImageBuilder(LauncherComponent):
 
     def _kept_layers(self, plan: Plan) -> list[Layer]:
         """Return the layers that change seldom: packages, and stackgraft's core where steps are to run."""
-        spec, common = plan.spec, [plan.spec.python, plan.spec.platform, self.compression, str(SCHEME)]
-        extra = runtime_requirements() if spec.step_runtime else []
+        spec, common = plan.spec, [plan.spec.python, plan.spec.platform, self.compression, str(SCHEME), plan.ingredients["byte code"]]
+        extra, pins = runtime_requirements() if spec.step_runtime else [], plan.ingredients["the core's packages"].split()
         layers = []
         if spec.requirements or extra:
-            key = key_of(["site", plan.ingredients["requirements"], *extra, *common])
-            layers.append(cached(self.cache, key, partial(self._packed, spec, SITE, partial(_resolve, spec, extra))))
+            key = key_of(["site", plan.ingredients["requirements"], *extra, *pins, *common])
+            layers.append(cached(self.cache, key, partial(self._packed, spec, SITE, partial(_resolve, spec, extra, pins))))
         if spec.step_runtime:
             key = key_of(["core", plan.ingredients["stackgraft's core"], *common])
             layers.append(cached(self.cache, key, partial(self._packed, spec, RUNTIME, write_runtime)))
@@ -151,6 +153,6 @@ class OciImageBuilder(LauncherComponent):
         return pack(folder, prefix, blob, self.compression)
 
 
-def _resolve(spec: BuildSpec, extra: Sequence[str], folder: Path) -> None:
+def _resolve(spec: BuildSpec, extra: Sequence[str], pins: Sequence[str], folder: Path) -> None:
     log.info("resolving %s for Python %s on %s", spec.requirements or ", ".join(extra), spec.python, spec.platform)
-    install(folder, spec.context, spec.requirements, extra, python=spec.python, platform=spec.platform)
+    install(folder, spec.context, spec.requirements, extra, pins, python=spec.python, platform=spec.platform)

@@ -8,13 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from importlib.metadata import distribution
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from uv import find_uv_bin
 
-from stackgraft.errors import SpecError
+from stackgraft.errors import BackendError, SpecError, StackError
 
 _PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
 _UNREPRODUCIBLE = (
@@ -25,11 +26,26 @@ _UNREPRODUCIBLE = (
 """Scripts name this machine's interpreter, and records name the scripts, paths and times of this machine: programs
 start with ``python -m`` instead."""
 _UV_SETTINGS = ("pyproject.toml", "uv.toml")
+_OUT_OF_REACH = re.compile(
+    r"error sending request|HTTP status server error|429 Too Many Requests|timed out|connection (?:closed|reset)", re.IGNORECASE
+)
+"""What uv says of an index that did not answer, as opposed to one that does not have the package."""
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RUNTIME_LEFT_OUT = {"testing", "rehearsal", "planner", "__pycache__"}
 _RUNTIME_GROUPS = ("stackgraft.artifact_store", "stackgraft.serializer")
 
 
-def install(target: Path, context: Path, requirements: Path | None, extra: Sequence[str], *, python: str, platform: str) -> None:
+def install(
+    target: Path,
+    context: Path,
+    requirements: Path | None,
+    extra: Sequence[str] = (),
+    pins: Sequence[str] = (),
+    *,
+    python: str,
+    platform: str,
+) -> None:
     """Install requirements into a folder, as wheels for the given Python and platform.
 
     Indexes and their credentials come from uv's own environment variables and files, never from us.
@@ -39,11 +55,13 @@ def install(target: Path, context: Path, requirements: Path | None, extra: Seque
         context: Where uv runs: relative paths of wheels start here.
         requirements: Requirements or lock file, relative to the context; None installs only what is extra.
         extra: More requirements.
+        pins: Versions of what may be installed, such as ``pydantic==2.12.0``.
         python: Minor version, such as ``3.11``.
         platform: Such as ``linux/amd64``.
 
     Raises:
         SpecError: They cannot be resolved; the resolver's words are the reason.
+        BackendError: A package index is out of reach.
     """
     if platform not in _PLATFORMS:
         raise SpecError("No wheels are resolved for that platform", where=platform, next_step=f"use {' or '.join(_PLATFORMS)}")
@@ -51,18 +69,24 @@ def install(target: Path, context: Path, requirements: Path | None, extra: Seque
     wheels = ["--python-version", python, "--python-platform", _PLATFORMS[platform], "--only-binary", ":all:"]
     # Copies, since symlinks would lead into this machine's cache; uv makes hard links of them where it can.
     options = ["--quiet", "--no-compile-bytecode", "--link-mode", "hardlink", "--python", sys.executable]
-    command = [find_uv_bin(), "pip", "install", *options, *wheels, "--target", str(target), *named, *extra]
-    done = subprocess.run(command, cwd=context, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"})
+    with tempfile.NamedTemporaryFile("w", prefix="stackgraft-pins-", suffix=".txt") as constraints:
+        constraints.write("\n".join(pins))
+        constraints.flush()
+        limits = ["--constraint", constraints.name]
+        command = [find_uv_bin(), "pip", "install", *options, *wheels, *limits, "--target", str(target), *named, *extra]
+        done = subprocess.run(command, cwd=context, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"})
     if done.returncode:
-        raise SpecError(
-            "The requirements cannot be resolved",
-            where=str(context / requirements) if requirements else ", ".join(extra),
-            why=done.stderr.strip(),
-            next_step=f"correct the requirements for Python {python} on {platform}",
-        )
+        where = ", ".join([*([str(context / requirements)] if requirements else []), *extra, *pins])
+        raise _refusal(done.stderr.strip(), where, f"correct the requirements for Python {python} on {platform}")
     for pattern in _UNREPRODUCIBLE:
         for path in target.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _refusal(why: str, where: str, advice: str) -> StackError:
+    if _OUT_OF_REACH.search(why):
+        return BackendError("The package index is out of reach", transient=True, where=where, why=why, next_step="try again later")
+    return SpecError("The requirements cannot be resolved", where=where, why=why, next_step=advice)
 
 
 def requirements_hash(context: Path, requirements: Path | None) -> str:
@@ -81,17 +105,65 @@ def _named_files(context: Path, requirements: Path) -> list[Path]:
     """Return a requirements file and all files whose names stand in it, followed through."""
     found = [requirements.resolve()]
     for file in found:
-        words = re.split(r"[\s=]+", file.read_text(encoding="utf-8")) if file.suffix != ".whl" else []
-        names = [re.sub(r"^(-[rc]|file://)", "", word) for word in words]
+        names = [re.sub(r"^(-[rc]|file://)", "", word) for word in re.split(r"[\s=]+", _text(file))]
         files = [folder / name for folder in (file.parent, context) for name in filter(None, names)]
         found += dict.fromkeys(path.resolve() for path in files if os.path.isfile(path) and path.resolve() not in found)  # noqa: PTH113 - Path.is_file raises for a word longer than a name may be
     return found
 
 
+def _text(file: Path) -> str:
+    """Return a requirements file's text without comments; a wheel, or whatever else is no text, has none."""
+    try:
+        return "" if file.suffix == ".whl" else _COMMENT.sub("", file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        return ""
+    except OSError as unreadable:
+        raise SpecError("The requirements cannot be read", where=str(file), why=unreadable.strerror or "") from unreadable
+
+
 def runtime_requirements() -> list[str]:
     """Return what stackgraft's core needs at run time, as requirements."""
-    wanted = distribution("stackgraft").requires or []
-    return sorted(requirement for requirement in wanted if "extra ==" not in requirement)
+    return sorted(_needs("stackgraft"))
+
+
+def runtime_pins(context: Path, requirements: Path | None) -> list[str]:
+    """Return this machine's versions of what stackgraft's core needs, but for what the project's requirements name.
+
+    They make what is installed a function of the key; a project that names a package decides about it, and about what
+    that one needs.
+    """
+    named = _named_packages(context, context / requirements) if requirements else set()
+    return sorted(_installed((_normalized(need) for need in runtime_requirements()), named).values())
+
+
+def _named_packages(context: Path, requirements: Path) -> set[str]:
+    files = _named_files(context, requirements)
+    words = (word for file in files for word in (file.name, *_NAME.findall(_text(file))))
+    return {_normalized(word.partition("-")[0] if word.endswith(".whl") else word) for word in words}
+
+
+def _installed(names: Iterable[str], without: Collection[str]) -> dict[str, str]:
+    """Return pins of the packages and of all that they need, by name; what is not installed here is not pinned."""
+    pins: dict[str, str] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        try:
+            if name not in pins and name not in without:
+                pins[name] = f"{name}=={distribution(name).version}"
+                waiting += map(_normalized, _needs(name))
+        except PackageNotFoundError:
+            """One that another Python or system needs."""
+    return pins
+
+
+def _needs(package: str) -> list[str]:
+    return [need for need in distribution(package).requires or [] if "extra ==" not in need]
+
+
+def _normalized(requirement: str) -> str:
+    """Return the package's name as indexes have it."""
+    return re.sub(r"[._-]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1)[0]).lower()
 
 
 def runtime_hash() -> str:

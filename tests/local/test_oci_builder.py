@@ -15,7 +15,7 @@ import pytest
 from stackgraft.errors import IncompatibleStackError
 from stackgraft.local.oci_builder import OciImageBuilder
 from stackgraft.oci import digest_of
-from stackgraft.specs import BuildSpec
+from stackgraft.specs import BuildSpec, host_python
 from stackgraft.testing import ImageBuilderContract, log_text, run
 
 
@@ -73,6 +73,21 @@ def test_code_is_compiled_as_it_will_lie_in_the_image(oci: Any) -> None:
 
 def test_an_image_for_another_python_is_not_compiled(oci: Any) -> None:
     assert not any("__pycache__" in name for name in oci.files(oci.build(python="3.99")))
+
+
+def test_an_image_that_is_compiled_has_another_key_than_one_that_is_not(oci: Any) -> None:
+    ingredients = [oci.builder._plan(oci.spec(python=python)).ingredients["byte code"] for python in (host_python(), "3.99")]
+    assert ingredients == [sys.implementation.cache_tag, ""]
+
+
+def test_what_a_symlink_points_to_is_never_compiled(oci: Any, tmp_path: Path) -> None:
+    (tmp_path / "outside.py").write_text("secret = 'from outside of the context'\n")
+    (oci.project / "link.py").symlink_to(tmp_path / "outside.py")
+    (oci.project / "linked").symlink_to(tmp_path, target_is_directory=True)
+    image = oci.build()
+    assert oci.files(image)["app/link.py"].issym()
+    assert {name for name in oci.files(image) if name.endswith(".pyc")} == {f"app/__pycache__/app.{sys.implementation.cache_tag}.pyc"}
+    assert not [layer for layer in oci.layers(image) if b"from outside" in layer]
 
 
 def test_a_file_that_does_not_compile_is_taken_as_it_is(oci: Any) -> None:

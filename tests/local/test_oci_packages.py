@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stackgraft.errors import SpecError
+from stackgraft.errors import BackendError, SpecError
+from stackgraft.local.site_packages import runtime_pins
 
 BUILD = """
 import sys
@@ -115,6 +119,64 @@ def test_requirements_that_cannot_be_resolved_show_the_resolvers_words_and_tag_n
     assert oci.registry.tags("app") == []
 
 
+def test_an_index_that_is_out_of_reach_is_worth_another_try(oci: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
+        monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+        (oci.project / "requirements.txt").write_text("no-such-package-anywhere==9\n")
+        with pytest.raises(BackendError, match=r"out of reach[\s\S]*requirements\.txt[\s\S]*127\.0\.0\.1") as unreachable:
+            oci.build(requirements="requirements.txt")
+    assert unreachable.value.transient
+
+
+def test_a_binary_file_is_read_for_no_names_and_a_comment_names_nothing(oci: Any, wheels: Path) -> None:
+    assert wheels.is_dir()
+    (oci.project / "logo.png").write_bytes(b"\x89PNG\xff\xfe")
+    (oci.project / ".dockerignore").write_text("*.png")
+    (oci.project / "requirements.txt").write_text("# drawn by logo.png\ntiny==1.0  # see logo.png\n")
+    spec = oci.spec(requirements="requirements.txt")
+    key = oci.builder.content_key(spec)
+    (oci.project / "logo.png").write_bytes(b"\x89PNG, drawn again")
+    assert oci.builder.content_key(spec) == key
+    (oci.project / "requirements.txt").write_text("logo.png\n")
+    (oci.project / "logo.png").write_bytes(b"\x89PNG\xff\xfe")
+    assert oci.builder.content_key(spec) != key
+
+
+def test_what_the_step_runtime_installs_is_pinned_to_this_machines_versions(tmp_path: Path) -> None:
+    pins = runtime_pins(tmp_path, None)
+    assert {f"{name}=={version(name)}" for name in ("obstore", "pydantic", "pydantic-core")} <= set(pins)
+    assert pins == sorted(pins)
+
+
+@pytest.mark.parametrize(
+    ("requirements", "pinned"),
+    [
+        ("", {"obstore", "pydantic", "pydantic-core"}),
+        ("# pydantic, some day\n", {"obstore", "pydantic", "pydantic-core"}),
+        ("Pydantic_Core==2.0\n", {"obstore", "pydantic"}),
+        ("pydantic>=2.7 --hash=sha256:00\n", {"obstore"}),
+        ("-r more.txt\n", {"pydantic", "pydantic-core"}),
+        ("https://example.org/obstore-0.8.0-cp311-abi3-linux_x86_64.whl\n", {"pydantic", "pydantic-core"}),
+    ],
+)
+def test_a_package_that_the_project_names_is_not_pinned_nor_what_it_needs(tmp_path: Path, requirements: str, pinned: set[str]) -> None:
+    (tmp_path / "requirements.txt").write_text(requirements)
+    (tmp_path / "more.txt").write_text("obstore==0.8.0\n")
+    names = {re.split("==", pin)[0] for pin in runtime_pins(tmp_path, Path("requirements.txt"))}
+    assert names & {"obstore", "pydantic", "pydantic-core"} == pinned
+
+
+def test_the_pins_decide_the_key_of_an_image_that_runs_steps(oci: Any) -> None:
+    keys = set()
+    for text in ("", "obstore\n"):
+        (oci.project / "requirements.txt").write_text(text)
+        ingredients = oci.builder._plan(oci.spec(requirements="requirements.txt", step_runtime=True)).ingredients
+        keys.add(ingredients["the core's packages"])
+    assert len(keys) == 2
+
+
 def test_a_platform_without_wheels_is_refused(oci: Any, wheels: Path) -> None:
     assert wheels.is_dir()
     (oci.project / "requirements.txt").write_text("tiny==1.0\n")
@@ -136,3 +198,4 @@ def test_the_step_runtime_runs_from_the_image_and_finds_its_flavors(oci: Any, tm
     )
     assert done.stdout.split() == [str(tmp_path / "root" / "opt/stackgraft/stackgraft/steps.py"), "local"]
     assert not any("stackgraft/testing" in name for name in oci.files(image))
+    assert any(f"pydantic-{version('pydantic')}.dist-info" in name for name in oci.files(image))
