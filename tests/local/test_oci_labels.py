@@ -69,11 +69,18 @@ def test_only_files_that_go_into_the_image_make_it_dirty(git: Git, tmp_path: Pat
 @pytest.mark.parametrize(
     ("remote", "source"),
     [
-        ("https://example.org/team/app.git", "https://example.org/team/app.git"),
-        ("https://user:made-up@example.org/team/app.git", "https://example.org/team/app.git"),
-        ("https://user:made@up@example.org/app.git", "https://example.org/app.git"),
-        ("https://token@example.org/app.git", "https://example.org/app.git"),
-        ("git@example.org:team/app.git", "git@example.org:team/app.git"),
+        ("https://example.org/team/app.git", "https://example.org/team/app"),
+        ("https://example.org/team/app/", "https://example.org/team/app"),
+        ("https://user:made-up@example.org/team/app.git", "https://example.org/team/app"),
+        ("https://user:made@up@example.org/app.git", "https://example.org/app"),
+        ("https://user:made/up@example.org/app.git", None),
+        ("https://token@example.org:8443/app.git", "https://example.org:8443/app"),
+        ("https://example.org/@team/app.git", "https://example.org/@team/app"),
+        ("http://git.local:3000/team/app", "http://git.local:3000/team/app"),
+        ("git@example.org:team/app.git", "https://example.org/team/app"),
+        ("example.org:team/app.git", "https://example.org/team/app"),
+        ("ssh://git@example.org:2222/team/app.git", "https://example.org/team/app"),
+        ("git://example.org/team/app.git", "https://example.org/team/app"),
         ("/srv/git/app.git", None),
         ("../app.git", None),
         ("file:///srv/git/app.git", None),
@@ -84,3 +91,23 @@ def test_the_source_is_the_remote_without_credentials_and_never_a_local_folder(
 ) -> None:
     git("config", "remote.origin.url", remote)
     assert git_labels(tmp_path / "project", everything).get(SOURCE) == source
+
+
+def test_a_hooks_variables_never_lead_to_another_repository(git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revision = git("rev-parse", "HEAD")
+    other = tmp_path / "other"
+    subprocess.run(["git", "init", "-q", str(other)], check=True)
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
+        monkeypatch.setenv(name, str(other / ".git"))
+    assert git_labels(tmp_path / "project", everything)[REVISION] == revision
+
+
+def test_clones_of_any_depth_and_by_any_protocol_name_one_source(git: Git, tmp_path: Path) -> None:
+    git("commit", "-qm", "elsewhere", "--allow-empty")
+    labels = []
+    for name, depth, remote in (("full", [], "git@example.org:app.git"), ("shallow", ["--depth=1"], "https://example.org/app")):
+        git("clone", "-q", *depth, f"file://{tmp_path}", str(tmp_path / name))
+        subprocess.run(["git", "-C", str(tmp_path / name), "config", "remote.origin.url", remote], check=True)
+        labels.append(git_labels(tmp_path / name / "project", everything))
+    assert [label[SOURCE] for label in labels] == ["https://example.org/app"] * 2
+    assert [label[REVISION] for label in labels] == [git("rev-parse", "HEAD~"), git("rev-parse", "HEAD")]
