@@ -8,6 +8,7 @@ function imports.
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import dis
 import inspect
@@ -96,36 +97,49 @@ def portable_source(function: Callable[..., Any]) -> str:
     Raises:
         SpecError: It uses names outside of its body, or its source cannot be found.
     """
-    if names := sorted({*function.__code__.co_freevars, *_globals_of(function.__code__, function.__globals__)}):
+    definition = _definition(function)
+    outside = function.__globals__
+    names = {*function.__code__.co_freevars, *(name for name in _loaded(function.__code__) if name in outside)}
+    # A default is evaluated where the function is defined, so that all it loads is there: only built-in names are in the image too.
+    names |= {name for name in _loaded_by_defaults(definition) if name in outside or not hasattr(builtins, name)}
+    if names:
         raise SpecError(
             f"The step {function.__name__!r} leans on names outside of its body",
-            where=f"{', '.join(names)} in {inspect.getsourcefile(function)}",
+            where=f"{', '.join(sorted(names))} in {inspect.getsourcefile(function)}",
             why="only the function's own source travels to the image",
             next_step="import or define them inside the function, or pass them as arguments",
         )
+    definition.decorator_list = []
+    return "from __future__ import annotations\n" + ast.unparse(definition)
+
+
+def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError) as hidden:
         raise SpecError(
             f"The source of the step {function.__name__!r} cannot be read",
             why=str(hidden),
             next_step="define it with def, in a file",
         ) from hidden
-    definition = tree.body[0]
     if not isinstance(definition, ast.FunctionDef):
         raise SpecError("A step is a plain function", where=function.__name__, next_step="define it with def, not async def or lambda")
-    definition.decorator_list = []
-    return "from __future__ import annotations\n" + ast.unparse(definition)
+    return definition
 
 
-def _globals_of(code: CodeType, namespace: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the global names that the code loads, in inner functions too; attributes and imports do not count."""
+def _loaded_by_defaults(definition: ast.FunctionDef) -> Iterator[str]:
+    for default in filter(None, [*definition.args.defaults, *definition.args.kw_defaults]):
+        yield from _loaded(compile(ast.Expression(default), "<default>", "eval"))
+
+
+def _loaded(code: CodeType) -> Iterator[str]:
+    """Yield the names that the code loads from outside, in inner functions too; attributes and imports do not count."""
     for instruction in dis.get_instructions(code):
-        if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME"} and instruction.argval in namespace:
+        if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
             yield instruction.argval
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _globals_of(constant, namespace)
+            yield from _loaded(constant)
 
 
 def pack(value: object, store: ArtifactStore, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,29 @@ def test_a_function_that_leans_on_a_global_is_refused_by_its_name() -> None:
     with pytest.raises(SpecError, match="names outside of its body") as refused:
         steps.portable_source(leans_on_a_global)
     assert "OUTSIDE" in str(refused.value)
+
+
+def test_defaults_travel_with_the_function_and_may_lean_on_nothing_either(store: ArtifactStore) -> None:
+    rate = 4
+
+    def by_global(left: int, right: int = OUTSIDE) -> int:
+        return left * right
+
+    def by_closure(left: int, *, right: int = rate) -> int:
+        return left * right
+
+    def by_lambda(left: int, right: Callable[[], int] = lambda: OUTSIDE) -> int:
+        return left * right()
+
+    def alone(numbers: list[int], *, key: Callable[[int], int] = lambda number: -number, least: int = max(1, 2)) -> list[int]:
+        return sorted((number for number in numbers if number >= least), key=key)
+
+    for function, name in ((by_global, "OUTSIDE"), (by_closure, "rate"), (by_lambda, "OUTSIDE")):
+        with pytest.raises(SpecError, match=f"names outside of its body\n.*{name}"):
+            steps.check_function(function)
+    spec = steps.function_step(alone, [[1, 2, 3]], {}, store=store, artifact="sorted", image=IMAGE)
+    assert run_like_an_operator(spec.command, "job-4").returncode == 0
+    assert store.load(steps.result(store, "sorted", "job-4")) == [3, 2]
 
 
 def test_an_inner_import_of_a_name_that_the_file_has_too_is_fine() -> None:
