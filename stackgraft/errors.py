@@ -5,17 +5,17 @@
     StackError
     ├── ConfigError          UnknownFlavorError · FlavorUnavailableError · IncompatibleStackError · SpecError
     ├── BackendError         the service refused or was out of reach; .transient says which
-    ├── ArtifactError        ArtifactNotFoundError · ArtifactCorruptedError · UntrustedArtifactError
+    ├── ArtifactError        ArtifactNotFoundError · ArtifactCorruptedError · UntrustedArtifactError · UnserializableError
     └── JobError             .ticket, .status
         └── JobFailedError · JobCancelledError · JobTimedOutError
 
-A message has one shape: what happened, where, why, and what to do next. Log tails ride as notes (PEP 678).
+`retryable` tells engines which of them a retry may mend. A message has one shape: what happened, where, why, and what to do next. Log tails ride as notes (PEP 678).
 """
 
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,12 @@ class StackError(Exception):
         where: The file, field, reference or job that it happened to.
         why: The cause, often the backend's own words.
         next_step: What the reader should do now.
+
+    Attributes:
+        lasting: True where the same call fails again, however often it is tried.
     """
+
+    lasting: ClassVar[bool] = False
 
     def __init__(self, what: str, *, where: str = "", why: str = "", next_step: str = "") -> None:
         self.what, self.where, self.why, self.next_step = what, where, why, next_step
@@ -52,6 +57,8 @@ def _rebuild(kind: type[StackError], args: tuple[Any, ...], state: dict[str, Any
 
 class ConfigError(StackError):
     """What the user wrote cannot work; nothing was started."""
+
+    lasting = True
 
 
 class UnknownFlavorError(ConfigError):
@@ -97,6 +104,14 @@ class ArtifactCorruptedError(ArtifactError):
 class UntrustedArtifactError(ArtifactError):
     """Reading the artifact would run code from a store that the stack does not trust."""
 
+    lasting = True
+
+
+class UnserializableError(ArtifactError):
+    """No serializer takes a value of that type."""
+
+    lasting = True
+
 
 class JobError(StackError):
     """A job did not end in success.
@@ -119,9 +134,19 @@ class JobFailedError(JobError):
 class JobCancelledError(JobError):
     """The job was stopped on purpose."""
 
+    lasting = True
+
 
 class JobTimedOutError(JobError):
     """The job's deadline passed before it ended; it was asked to stop."""
+
+
+def retryable(error: BaseException) -> bool:
+    """Tell whether a retry may help: not where the input is wrong, nor where a job was stopped on purpose.
+
+    A service that refused counts as retryable, even where `BackendError` is not transient: somebody may mend it meanwhile.
+    """
+    return not (isinstance(error, StackError) and error.lasting)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -149,3 +149,26 @@ class Journal(Protocol):
 
     def clear(self) -> None:
         """Forget the name; nothing happens where none is saved."""
+
+
+@dataclass
+class MemoryJournal:
+    """A journal for scripts and tests: the name lives in this object.
+
+    Attributes:
+        name: The saved name, or None.
+    """
+
+    name: str | None = None
+
+    def load(self) -> str | None:
+        """Return the saved name."""
+        return self.name
+
+    def save(self, name: str) -> None:
+        """Keep the name."""
+        self.name = name
+
+    def clear(self) -> None:
+        """Forget the name."""
+        self.name = None

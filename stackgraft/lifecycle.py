@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from stackgraft import flavors
 from stackgraft.errors import BackendError, JobTimedOutError
-from stackgraft.job import JobState, JobStatus, Journal, JsonValue, Ticket
+from stackgraft.job import JobState, JobStatus, Journal, JsonValue, MemoryJournal, Ticket
 
 if TYPE_CHECKING:
     from stackgraft.components import LauncherComponent
@@ -134,18 +134,11 @@ def wait(
         BackendError, JobTimedOutError: As `watch` says.
     """
     watching = watch(pace, ticket)
-    try:
-        delay = next(watching)
-        while True:
-            sleep(delay)
-            answer = ask(launcher, ticket.handle)
-            observe()
-            delay = watching.send(answer)
-    except StopIteration as ended:
-        return cast("JobStatus", ended.value)
-    except JobTimedOutError:
-        launcher.cancel(ticket.handle)
-        raise
+    turn: float | JobStatus = next(watching)
+    while not isinstance(turn, JobStatus):
+        sleep(turn)
+        turn = _turn(watching, launcher, ticket, observe)
+    return turn
 
 
 async def wait_async(
@@ -158,18 +151,41 @@ async def wait_async(
 ) -> JobStatus:
     """Do what `wait` does without blocking the event loop: questions run in a thread."""
     watching = watch(pace, ticket)
+    turn: float | JobStatus = next(watching)
+    while not isinstance(turn, JobStatus):
+        await sleep(turn)
+        turn = await asyncio.to_thread(_turn, watching, launcher, ticket, observe)
+    return turn
+
+
+def _turn(watching: Watch, launcher: LauncherComponent, ticket: Ticket, observe: Callable[[], None]) -> float | JobStatus:
+    """Ask once and let the policy judge: return the seconds until the next question, or the job's final status."""
+    answer = ask(launcher, ticket.handle)
+    observe()
     try:
-        delay = next(watching)
-        while True:
-            await sleep(delay)
-            answer = await asyncio.to_thread(ask, launcher, ticket.handle)
-            await asyncio.to_thread(observe)
-            delay = watching.send(answer)
+        return watching.send(answer)
     except StopIteration as ended:
         return cast("JobStatus", ended.value)
     except JobTimedOutError:
-        await asyncio.to_thread(launcher.cancel, ticket.handle)
+        launcher.cancel(ticket.handle)
         raise
+
+
+def run(launcher: LauncherComponent, spec: Spec, *, journal: Journal | None = None, pace: Pace | None = None) -> JobStatus:
+    """Start a job, wait for its end and return its final status: for scripts, where no engine does.
+
+    Args:
+        launcher: The component that runs it, such as ``stack.launcher(spec)``.
+        spec: What to build, run, serve or remove.
+        journal: Where the job's name is kept; None keeps it in memory.
+        pace: How often to ask, and for how long; None takes the launcher's.
+
+    Raises:
+        SpecError, BackendError: As `start` says.
+        JobTimedOutError: As `watch` says.
+    """
+    ticket = start(launcher, spec, journal or MemoryJournal())
+    return wait(launcher, ticket, pace or launcher.pace)
 
 
 def settle(status: JobStatus, ticket: Ticket, journal: Journal) -> JsonValue:

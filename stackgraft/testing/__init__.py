@@ -11,12 +11,14 @@ The suite is the definition of the role. A flavor that deviates overrides the te
 
 import pytest
 
+from stackgraft.job import MemoryJournal
+
 for _suite in ("artifacts", "builds", "component", "services", "steps"):
     pytest.register_assert_rewrite(f"{__name__}.{_suite}")
 
 from stackgraft.testing.artifacts import ArtifactStoreContract  # noqa: E402 - pytest rewrites what is imported after this
 from stackgraft.testing.builds import ContainerRegistryContract, ImageBuilderContract  # noqa: E402
-from stackgraft.testing.scripted import QUICK, MemoryJournal, ScriptedLauncher, log_text, run  # noqa: E402
+from stackgraft.testing.scripted import QUICK, ScriptedLauncher, log_text, run  # noqa: E402
 from stackgraft.testing.services import DeployerContract  # noqa: E402
 from stackgraft.testing.steps import StepOperatorContract  # noqa: E402
 

@@ -1,10 +1,9 @@
-"""A launcher that plays a script, a journal in memory, and a way to run one job to its end."""
+"""A launcher that plays a script, and a quick way to run one job to its end."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,35 +12,12 @@ from pydantic import Field
 from stackgraft import lifecycle
 from stackgraft.components import LauncherComponent
 from stackgraft.errors import BackendError
-from stackgraft.job import JobState, JobStatus, JsonValue, LogLine
+from stackgraft.job import JobState, JobStatus, JsonValue, LogLine, MemoryJournal
 from stackgraft.model import AnchoredPath
 from stackgraft.outcomes import FinishedStep
 from stackgraft.specs import Spec
 
 QUICK = lifecycle.Pace(first=0.02, longest=0.2, deadline=60)
-
-
-@dataclass
-class MemoryJournal:
-    """A journal for tests: the name lives in this object.
-
-    Attributes:
-        name: The saved name, or None.
-    """
-
-    name: str | None = None
-
-    def load(self) -> str | None:
-        """Return the saved name."""
-        return self.name
-
-    def save(self, name: str) -> None:
-        """Keep the name."""
-        self.name = name
-
-    def clear(self) -> None:
-        """Forget the name."""
-        self.name = None
 
 
 class ScriptedLauncher(LauncherComponent):
@@ -122,9 +98,8 @@ class ScriptedLauncher(LauncherComponent):
 
 
 def run(launcher: LauncherComponent, spec: Spec, *, name: str | None = None) -> JobStatus:
-    """Start a job, wait for its end and return its final status."""
-    ticket = lifecycle.start(launcher, spec, MemoryJournal(name))
-    return lifecycle.wait(launcher, ticket, QUICK)
+    """Start a job, wait for its end at a test's pace and return its final status."""
+    return lifecycle.run(launcher, spec, journal=MemoryJournal(name), pace=QUICK)
 
 
 def log_text(launcher: LauncherComponent, handle: str) -> str:

@@ -11,11 +11,11 @@ import pytest
 from stackgraft import lifecycle
 from stackgraft.components import Component
 from stackgraft.errors import JobFailedError, SpecError
-from stackgraft.job import JobState, Ticket
+from stackgraft.job import JobState, MemoryJournal, Ticket
 from stackgraft.outcomes import FinishedStep
 from stackgraft.specs import StepSpec
 from stackgraft.testing.component import ComponentContract
-from stackgraft.testing.scripted import QUICK, MemoryJournal, log_text, run
+from stackgraft.testing.scripted import QUICK, log_text, run
 
 
 class StepOperatorContract(ComponentContract):

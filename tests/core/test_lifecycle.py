@@ -90,6 +90,14 @@ def test_a_job_past_its_deadline_is_stopped(scripted: Callable[..., ScriptedLaun
     assert launcher.calls("cancelled") == [ticket.handle]
 
 
+def test_a_script_runs_a_job_to_its_end_without_an_engine(scripted: Callable[..., ScriptedLauncher]) -> None:
+    launcher, journal = scripted("RUNNING", "SUCCEEDED", output="done"), MemoryJournal()
+    assert lifecycle.run(launcher, SPEC, journal=journal).unwrap() == "done"
+    assert launcher.calls("started") == [journal.name]
+    with pytest.raises(JobTimedOutError):
+        lifecycle.run(scripted("RUNNING"), SPEC, pace=Pace(first=0.01, deadline=0.1))
+
+
 async def test_the_async_driver_obeys_the_same_policy(scripted: Callable[..., ScriptedLauncher]) -> None:
     launcher = scripted("PENDING", "ERROR", "RUNNING", "SUCCEEDED")
     ticket = lifecycle.start(launcher, SPEC, MemoryJournal())
