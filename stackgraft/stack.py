@@ -23,6 +23,8 @@ STORE_VARIABLE = "STACKGRAFT_ARTIFACT_STORE"
 """The environment variable in which steps and services find the claim of the artifact store."""
 FILE_NAME = "stacks.toml"
 _SETTINGS = ("owner", "cost_center")
+_SHAPES: dict[str, type] = {"default": str, "stacks": dict}
+_EXAMPLE = 'write default = "local" above [stacks.local], and below it lines such as image_builder = "oci"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,14 @@ class Stack:
         Raises:
             ConfigError: A key, flavor or field is wrong, or the components do not fit together.
         """
+        _check_shape(mapping, Mapping, f"Stack {name!r} is not a table of roles", origin or name)
         known = (*flavors.ROLES, *_SETTINGS)
         for key in mapping:
             if key not in known:
                 raise ConfigError(f"Stack {name!r} has an unknown key", where=f"{origin} key {key!r}", next_step=nearest(key, known))
         shared = {key: mapping[key] for key in _SETTINGS if key in mapping}
         context = {"root": root or Path.cwd()}
-        claims = {role: shared | _claim(mapping[role]) for role in flavors.ROLES if role in mapping}
+        claims = {role: shared | _claim(mapping[role], f"{origin or name} {role}") for role in flavors.ROLES if role in mapping}
         try:
             components = {role: flavors.create(role, claim, context=context) for role, claim in claims.items()}
         except ConfigError as wrong:
@@ -194,18 +197,26 @@ def _read(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as absent:
         raise ConfigError("The stack file does not exist", where=str(path), next_step="correct STACKGRAFT_CONFIG") from absent
+    except OSError as unreadable:
+        advice = "point STACKGRAFT_CONFIG at a file that this user may read"
+        raise ConfigError("The stack file cannot be read", where=str(path), why=unreadable.strerror or "", next_step=advice) from unreadable
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
         raise ConfigError("The stack file is not TOML", where=str(path), why=str(broken), next_step="mend that line") from broken
     for key in document:
-        if key not in {"default", "stacks"}:
-            raise ConfigError(
-                "The stack file has an unknown key", where=f"{path} key {key!r}", next_step=nearest(key, ["default", "stacks"])
-            )
+        if key not in _SHAPES:
+            raise ConfigError("The stack file has an unknown key", where=f"{path} key {key!r}", next_step=nearest(key, _SHAPES))
+        _check_shape(document[key], _SHAPES[key], f"The stack file's {key!r} is of the wrong type", f"{path} key {key!r}")
     return document
 
 
-def _claim(value: str | Mapping[str, Any]) -> dict[str, Any]:
+def _claim(value: Any, where: str) -> dict[str, Any]:
+    _check_shape(value, (str, Mapping), "A component is neither a flavor's name nor a table of its fields", where)
     return {"flavor": value} if isinstance(value, str) else dict(value)
+
+
+def _check_shape(value: object, shape: type | tuple[type, ...], what: str, where: str) -> None:
+    if not isinstance(value, shape):
+        raise ConfigError(what, where=where, why=f"it is {value!r}", next_step=_EXAMPLE)
 
 
 def _linked(components: Mapping[str, Component]) -> dict[str, Component]:

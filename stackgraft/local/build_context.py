@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -65,10 +66,19 @@ def ignore_rules(context: Path) -> IgnoreRules:
 
     Docker anchors every pattern at the context's root, takes what matches a folder to match all below it, and lets the
     last matching line decide; so each line becomes two patterns of git's that start with a slash.
+
+    Raises:
+        SpecError: The file is not UTF-8, or a line is no pattern.
     """
     file = context / IGNORE_FILE
-    lines = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
-    return PathSpec.from_lines("gitignore", [*(pattern for line in lines for pattern in _anchored(line)), *_NEVER])
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
+        return PathSpec.from_lines("gitignore", [*(pattern for line in lines for pattern in _anchored(line)), *_NEVER])
+    except OSError as unreadable:
+        _refuse(unreadable)
+    except (ValueError, re.error) as broken:
+        advice = "mend that pattern; the file is UTF-8"
+        raise SpecError(f"The {IGNORE_FILE} cannot be understood", where=str(file), why=str(broken), next_step=advice) from broken
 
 
 def _anchored(line: str) -> tuple[str, ...]:

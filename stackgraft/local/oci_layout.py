@@ -115,6 +115,8 @@ class OciLayoutRegistry(Component):
             return self._blob(repository, digest).open("rb")
         except FileNotFoundError as absent:
             raise BackendError("There is no such blob", where=f"{repository}@{digest} in {self.path}") from absent
+        except OSError as unreadable:
+            raise _unreadable(unreadable) from unreadable
 
     def _copy(self, content: Path | bytes, upload: Any, digest: str) -> None:
         found = hashlib.sha256()
@@ -127,10 +129,18 @@ class OciLayoutRegistry(Component):
         upload.flush()
 
     def _index(self, repository: str) -> dict[str, Any]:
+        file = self._folder(repository) / "index.json"
         try:
-            index: dict[str, Any] = json.loads((self._folder(repository) / "index.json").read_bytes())
+            index: dict[str, Any] = json.loads(file.read_bytes())
+            for entry in index["manifests"]:
+                _checked(entry["digest"])
         except FileNotFoundError:
             return {**_EMPTY_INDEX}
+        except OSError as unreadable:
+            raise _unreadable(unreadable) from unreadable
+        except (ValueError, LookupError, TypeError, SpecError) as broken:
+            advice = "restore it, or delete the repository's folder and build again"
+            raise BackendError("A repository's index is broken", where=str(file), why=str(broken), next_step=advice) from broken
         return index
 
     @contextmanager
@@ -169,6 +179,11 @@ class OciLayoutRegistry(Component):
 
     def _blob(self, repository: str, digest: str) -> Path:
         return self._folder(repository) / "blobs" / "sha256" / _checked(digest).partition(":")[2]
+
+
+def _unreadable(refused: OSError) -> BackendError:
+    advice = "let this user read it, or correct the registry's path"
+    return BackendError("The registry cannot be read", where=str(refused.filename), why=refused.strerror or "", next_step=advice)
 
 
 def _checked(digest: str) -> str:

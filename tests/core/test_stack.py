@@ -94,6 +94,13 @@ def test_builder_and_registry_alone_are_a_stack_and_a_missing_role_says_where_to
         ("[stacks.x]\nstep_operator = {flavor = 'scripted', foldr = '.'}", ConfigError, "did you mean 'folder'"),
         ("[stacks.x]\nstep_operator = {flavor = 'scripted', folder = 3}", ConfigError, "field 'folder'"),
         ("[stacks.xx]", ConfigError, "did you mean 'xx'"),
+        ("stacks = 3", ConfigError, r"'stacks' is of the wrong type[\s\S]*it is 3[\s\S]*\[stacks\.local\]"),
+        ("[stacks]\nx = 1", ConfigError, r"'x' is not a table of roles[\s\S]*it is 1"),
+        ("[[stacks.x]]", ConfigError, "'x' is not a table of roles"),
+        ("[stacks.x]\nimage_builder = 3", ConfigError, r"neither a flavor's name nor[\s\S]*image_builder[\s\S]*it is 3"),
+        ("[stacks.x]\nimage_builder = ['oci']", ConfigError, r"neither a flavor's name nor"),
+        ("default = 5", ConfigError, r"'default' is of the wrong type[\s\S]*it is 5"),
+        ("[stacks.x]\nimage_builder = 'oci'\nowner = 3", ConfigError, "field 'owner'"),
         ("", ConfigError, "no such stack"),
     ],
 )
@@ -111,6 +118,13 @@ def test_an_absent_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
     assert str(tmp_path) in str(absent.value)
     with pytest.raises(ConfigError, match="does not exist"):
         Stack.load(path=tmp_path / "other.toml")
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACKGRAFT_CONFIG", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"cannot be read[\s\S]*Is a directory[\s\S]*STACKGRAFT_CONFIG") as refused:
+        Stack.load()
+    assert str(tmp_path) in str(refused.value)
 
 
 def test_no_active_stack_is_an_error_with_both_ways_out(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,35 @@ def test_dockerignore_means_what_docker_says(tmp_path: Path, rules: str, kept: s
         (tmp_path / name).touch()
     (tmp_path / ".dockerignore").write_text(rules, encoding="utf-8")
     assert {file.path for file in context_files(tmp_path)} == kept
+
+
+@pytest.mark.parametrize(("rules", "says"), [(b"a\\", r"/a\\"), (b"[z-a]", "bad character range z-a"), (b"caf\xe9", "codec can't decode")])
+def test_a_dockerignore_that_makes_no_sense_is_refused_by_its_pattern(tmp_path: Path, rules: bytes, says: str) -> None:
+    (tmp_path / ".dockerignore").write_bytes(rules)
+    with pytest.raises(SpecError, match=r"cannot be understood[\s\S]*\.dockerignore") as refused:
+        context_files(tmp_path)
+    assert says in str(refused.value)
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Be a user who may not read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_folder_that_cannot_be_read_is_never_left_out_silently(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private").chmod(0)
+    tmp_path.chmod(0o755)
+    # From inside, since nobody may enter the folders above.
+    with contextlib.chdir(tmp_path), as_nobody(), pytest.raises(SpecError, match=r"context cannot be read[\s\S]*private"):
+        context_files(Path())
 
 
 def test_a_fingerprint_tells_content_executable_bit_and_target_apart(tmp_path: Path) -> None:

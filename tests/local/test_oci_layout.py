@@ -85,6 +85,27 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         OciLayoutRegistry(path=tmp_path / "file").write_blob("app", digest_of(b""), b"")
 
 
+def test_a_file_in_place_of_the_folder_is_told_apart_from_an_empty_registry(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    registry = OciLayoutRegistry(path=tmp_path / "file")
+    for ask in (lambda: registry.resolve("app", "v1"), lambda: registry.tags("app"), lambda: registry.read_manifest("app", digest_of(b""))):
+        with pytest.raises(BackendError, match=r"cannot be read[\s\S]*file/app[\s\S]*registry's path"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    "index", ["", "{", "[]", "3", '{"manifests": 3}', '{"manifests": [3]}', '{"manifests": [{"digest": "../up"}]}', "{}"]
+)
+def test_a_broken_index_says_which_file_to_mend(tmp_path: Path, index: str) -> None:
+    registry = OciLayoutRegistry(path=tmp_path)
+    digest = TestOciLayoutRegistry().image(registry, "app", "a", tag="v1")
+    (tmp_path / "app" / "index.json").write_text(index)
+    for use in (lambda: registry.resolve("app", "v1"), lambda: registry.tag("app", digest, "v2")):
+        with pytest.raises(BackendError, match=r"index is broken[\s\S]*app/index\.json"):
+            use()
+    assert (tmp_path / "app" / "index.json").read_text() == index
+
+
 @pytest.mark.parametrize("repository", ["app/blobs", "app/index.json", "oci-layout"])
 def test_a_repository_is_never_called_like_a_file_of_the_layout(tmp_path: Path, repository: str) -> None:
     with pytest.raises(SpecError, match="No repository of a layout"):
