@@ -84,6 +84,29 @@ def test_importing_the_core_loads_no_engine_and_no_cloud() -> None:
     assert loaded_by(f"from stackgraft import {modules}") & (ENGINES | CLOUDS | {"numpy", "pytest"}) == set()
 
 
+PARSE = """
+import sys
+def refuse(event, arguments):
+    if event in {"socket.connect", "socket.sendto", "socket.getaddrinfo"}:
+        raise SystemExit(f"{event} {arguments}")
+sys.addaudithook(refuse)
+import stackgraft_airflow.operators
+"""
+
+
+@pytest.mark.engine
+def test_parsing_a_dag_loads_no_cloud_and_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("airflow", reason="Airflow is not installed")
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    assert loaded_by(PARSE) & (CLOUDS | {"prefect", "pytest"}) == set()
+
+
+def test_what_users_run_needs_no_pytest() -> None:
+    paths = [path for folder in ("examples", "dags", "flows", "benchmarks") for path in files(ROOT / folder)]
+    assert [path for path in paths for name in imports(path) if name.split(".")[0] == "pytest" or name == "stackgraft.testing"] == []
+    assert "stackgraft.testing import" not in (ROOT / "README.md").read_text()
+
+
 def test_each_half_stays_within_seven_hundred_lines_that_say_something() -> None:
     for half in ("plugins/stackgraft_airflow", "prefect_blocks/stackgraft_prefect"):
         assert sum(bool(line.strip()) for path in files(ROOT / half) for line in path.read_text().splitlines()) <= 700

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 import urllib.request
@@ -11,8 +12,40 @@ from pathlib import Path
 
 import pytest
 
+from stackgraft.stack import Stack
+from stackgraft.testing import ScriptedLauncher
+
 ROOT = Path(__file__).parent.parent
 DEMO = [sys.executable, str(ROOT / "examples" / "demo" / "run.py")]
+
+OLD_SUCCESS = """
+from datetime import UTC, datetime
+from airflow.models.dagrun import DagRun
+from airflow.utils.session import create_session
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+with create_session() as session:
+    now = datetime.now(UTC)
+    session.add(DagRun(dag_id="investor_signals", run_id="old", logical_date=now, run_after=now, run_type=DagRunType.MANUAL,
+                       triggered_by=DagRunTriggeredByType.TEST, state="success"))
+"""
+
+
+def test_stopping_the_demo_gives_up_after_a_while_and_says_so(tmp_path: Path) -> None:
+    stop = runpy.run_path(DEMO[1])["stop"]
+    with pytest.raises(SystemExit, match=r"could not be stopped[\s\S]*within 0\.2 seconds"):
+        stop(Stack("demo", {"deployer": ScriptedLauncher(folder=tmp_path, script=("RUNNING",))}), seconds=0.2)
+
+
+@pytest.mark.engine
+def test_an_older_run_on_airflow_is_never_taken_for_this_one(tmp_path: Path) -> None:
+    (tmp_path / "dags").mkdir()  # without the DAG, so that no run is started
+    env = {**runpy.run_path(DEMO[1])["environment"](), "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")}
+    subprocess.run(["airflow", "db", "migrate"], env=env, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-c", OLD_SUCCESS], env=env, capture_output=True, check=True)
+    driver = str(ROOT / "examples" / "demo" / "on_airflow.py")
+    stale = subprocess.run([sys.executable, driver], env=env, capture_output=True, text=True, check=False)
+    assert (stale.returncode, stale.stdout) == (1, "")
+    assert "Airflow started no run of investor_signals" in stale.stderr
 
 
 @pytest.mark.engine

@@ -11,7 +11,6 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
-from prefect.client.schemas.sorting import FlowRunSort
 
 FLOW = Path(__file__).parents[2] / "flows" / "investor_signals.py"
 
@@ -20,8 +19,7 @@ def facts(state: State[dict[str, Any]]) -> dict[str, Any]:
     """Return the run's state and tasks: their times from the server, their outputs from what the flow returned."""
     outputs = state.result() if state.is_completed() else {}
     with get_client(sync_client=True) as client:
-        run = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
-        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id])))
     steps = []
     for task in sorted(tasks, key=lambda task: task.start_time or task.expected_start_time):
         name, value = task.name.rpartition("-")[0], outputs.get(task.name.rpartition("-")[0])

@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stackgraft import lifecycle
+from stackgraft.errors import StackError
 from stackgraft.specs import RemovalSpec
 from stackgraft.stack import Stack
-from stackgraft.testing import MemoryJournal
 
 ROOT = Path(__file__).parents[2]
 BUILD = Path(os.environ.get("DEMO_BUILD", ROOT / "build" / "demo"))
@@ -153,11 +154,23 @@ def check(summary: dict[str, Any]) -> None:
         raise SystemExit(f"The demo failed: {states}, image digests {sorted(digests)}; see {BUILD}/*.log")
 
 
-def stop() -> None:
-    """Stop the service that the demo left running."""
-    deployer = Stack.load(path=CONFIG).launcher(RemovalSpec(service=SERVICE))
-    ticket = lifecycle.start(deployer, RemovalSpec(service=SERVICE), MemoryJournal())
-    say(f"stopped {SERVICE}" if lifecycle.wait(deployer, ticket, deployer.pace).unwrap()["removed"] else f"{SERVICE} was not running")
+def stop(stack: Stack, seconds: float) -> None:
+    """Stop the service that the demo left running.
+
+    Args:
+        stack: Where it runs.
+        seconds: How long that may take.
+
+    Raises:
+        SystemExit: It could not be stopped in that time.
+    """
+    removal = RemovalSpec(service=SERVICE)
+    deployer = stack.launcher(removal)
+    try:
+        removed = lifecycle.run(deployer, removal, pace=replace(deployer.pace, deadline=seconds)).unwrap()["removed"]
+    except StackError as error:
+        raise SystemExit(f"{SERVICE} could not be stopped\n{error}") from error
+    say(f"stopped {SERVICE}" if removed else f"{SERVICE} was not running")
 
 
 def main() -> None:
@@ -170,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stop() if sys.argv[1:] == ["stop"] else main()
+    stop(Stack.load(path=CONFIG), seconds=60) if sys.argv[1:] == ["stop"] else main()
