@@ -43,9 +43,10 @@ SCRIPT = ("block.py",)
 DAG = (
     "-c",
     """
-import subprocess, sys
+import sys
 from airflow.dag_processing.dagbag import DagBag
-subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+from airflow.utils.db import initdb
+initdb()
 run = DagBag().dags["churn"].test()
 sys.exit(0 if run.state == "success" else f"the run ended in {run.state}")
 """,
