@@ -30,7 +30,7 @@ _OUT_OF_REACH = re.compile(
     r"error sending request|HTTP status server error|429 Too Many Requests|timed out|connection (?:closed|reset)", re.IGNORECASE
 )
 """What uv says of an index that did not answer, as opposed to one that does not have the package."""
-_COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)
+_NO_NAME = re.compile(r"(?:^|(?<=\s))(?:#.*|--hash=\S+)", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RUNTIME_LEFT_OUT = {"testing", "rehearsal", "planner", "__pycache__"}
 _RUNTIME_GROUPS = ("stackgraft.artifact_store", "stackgraft.serializer")
@@ -112,9 +112,9 @@ def _named_files(context: Path, requirements: Path) -> list[Path]:
 
 
 def _text(file: Path) -> str:
-    """Return a requirements file's text without comments; a wheel, or whatever else is no text, has none."""
+    """Return a requirements file's text without comments and hashes; a wheel, or whatever else is no text, has none."""
     try:
-        return "" if file.suffix == ".whl" else _COMMENT.sub("", file.read_text(encoding="utf-8"))
+        return "" if file.suffix == ".whl" else _NO_NAME.sub("", file.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         return ""
     except OSError as unreadable:
