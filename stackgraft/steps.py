@@ -11,6 +11,7 @@ import ast
 import builtins
 import contextlib
 import dis
+import hashlib
 import inspect
 import json
 import os
@@ -65,7 +66,9 @@ def function_step(
         "artifact": artifact,
     }
     reference = store.save(f"{artifact}.call", call)
-    command = ("python", "-m", "stackgraft.steps", json.dumps(store.claim(), sort_keys=True), str(reference))
+    label = f"call-{_digest(call)}"  # a version would differ when the pipeline runs again after a crash, and its job not be found
+    store.tag(reference, label)
+    command = ("python", "-m", "stackgraft.steps", json.dumps(store.claim(), sort_keys=True), f"{reference.name}@{label}")
     return StepSpec(**{"step": function.__name__, "python": host_python(), **settings, "image": image, "command": command})
 
 
@@ -157,6 +160,12 @@ def pack(value: object, store: ArtifactStore, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [pack(item, store, f"{name}.{index}") for index, item in enumerate(value)]
     return store.save(name, value).to_json()
+
+
+def _digest(call: Mapping[str, Any]) -> str:
+    """Return a hash of what decides the call's result: an artifact among its arguments counts by content, not by version."""
+    by_content = json.loads(json.dumps(call), object_hook=lambda item: item["digest"] if is_ref(item) else item)
+    return hashlib.sha256(json.dumps(by_content, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def unpack(value: Any, store: ArtifactStore) -> Any:

@@ -59,6 +59,15 @@ def test_references_arrive_as_values_however_deep_they_lie(store: ArtifactStore)
     assert store.load(steps.result(store, "out", "job-2")) == {"capitals": "Hej På Dig", "sum": 6}
 
 
+def test_a_call_that_is_made_again_after_others_is_the_same_command(store: ArtifactStore) -> None:
+    def command(raw: bytes) -> tuple[str, ...]:
+        return steps.function_step(describe, ["x", {"numbers": raw}], {}, store=store, artifact="out", image=IMAGE).command
+
+    first, second = command(b"one"), command(b"two")
+    assert (command(b"one"), command(b"two")) == (first, second)
+    assert first != second
+
+
 def test_a_value_that_is_not_json_becomes_an_artifact_of_its_own(store: ArtifactStore) -> None:
     packed = steps.pack({"raw": b"bytes"}, store, "call")
     assert ArtifactRef.from_json(packed["raw"]).name == "call.raw"

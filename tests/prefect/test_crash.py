@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.states import Cancelling, Pending
 
+from stackgraft.artifacts import open_store
 from stackgraft.testing import ScriptedLauncher
 from stackgraft_prefect import stop_remote_jobs
 
@@ -30,10 +31,10 @@ def jobs(tmp_path: Path) -> ScriptedLauncher:
 def interrupted(server: Any, jobs: ScriptedLauncher) -> Callable[..., FlowRun]:
     """Run a flow until its job is polled, send its process a signal, and wait for the process to end."""
 
-    def interrupt(flow: str, how: signal.Signals, polls: int = FOREVER) -> FlowRun:
+    def interrupt(flow: str, how: signal.Signals, polls: int = FOREVER, count: int = 1) -> FlowRun:
         run: FlowRun = server.new_run(f"scripted.py:{flow}", folder=str(jobs.folder), polls=polls)
         with server.engine(f"scripted.py:{flow}", run) as engine:
-            server.eventually(lambda: len(jobs.calls("polled")) > 3, "the job is polled")
+            server.eventually(lambda: len(set(jobs.calls("polled"))) == count and len(jobs.calls("polled")) > 3, "the jobs are polled")
             engine.send_signal(how)
             engine.wait(timeout=30)
         return run
@@ -59,6 +60,18 @@ def test_a_flow_run_that_was_killed_finds_its_job_when_it_is_executed_again(
     assert len(jobs.calls("started")) == 1
     assert jobs.calls("found") == jobs.calls("started")
     assert server.journals(run) == []
+
+
+def test_a_function_that_was_called_twice_before_the_kill_finds_both_its_jobs(
+    server: Any, jobs: ScriptedLauncher, interrupted: Callable[..., FlowRun]
+) -> None:
+    run = interrupted("mapped", signal.SIGKILL, 2 * SOON, count=2)
+    store = open_store({"flavor": "local", "path": f"{jobs.folder}/artifacts", "cache": f"{jobs.folder}/cache"})
+    for job in jobs.calls("started"):
+        store.tag(store.save("double", job), job)  # what the function would have done
+    assert execute_again(server, "mapped", run) == "Completed"
+    assert len(jobs.calls("started")) == 2
+    assert sorted(jobs.calls("found")) == sorted(jobs.calls("started"))
 
 
 @pytest.mark.parametrize("flow", ["direct", "awaited"])

@@ -3,7 +3,7 @@
 from prefect import flow, serve
 
 from stackgraft.stack import Stack
-from stackgraft_prefect import run_step, run_step_async
+from stackgraft_prefect import run_step, run_step_async, stack_step
 
 IMAGE = f"demo/app@sha256:{'0' * 64}"
 
@@ -11,7 +11,9 @@ IMAGE = f"demo/app@sha256:{'0' * 64}"
 def scripted_stack(folder: str, polls: int) -> Stack:
     """Return a stack whose steps succeed after that many polls; 0 means never."""
     script = [*["RUNNING"] * polls, "SUCCEEDED"] if polls else ["RUNNING"]
-    return Stack.from_config("scripted", {"step_operator": {"flavor": "scripted", "folder": folder, "script": script}})
+    store = {"flavor": "local", "path": f"{folder}/artifacts", "cache": f"{folder}/cache"}
+    steps = {"flavor": "scripted", "folder": folder, "script": script}
+    return Stack.from_config("scripted", {"step_operator": steps, "artifact_store": store})
 
 
 @flow
@@ -27,6 +29,15 @@ def submitted(folder: str, polls: int) -> str:
 @flow
 async def awaited(folder: str, polls: int) -> str:
     return (await run_step_async("train", IMAGE, ["true"], stack=scripted_stack(folder, polls))).job
+
+
+@flow
+def mapped(folder: str, polls: int) -> None:
+    @stack_step(image=IMAGE, stack=scripted_stack(folder, polls))
+    def double(number: int) -> int:
+        return 2 * number
+
+    double.map([1, 2]).result()
 
 
 if __name__ == "__main__":
