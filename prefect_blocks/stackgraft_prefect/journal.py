@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from stackgraft.components import LauncherComponent
     from stackgraft.specs import Spec
 
-_open: dict[str, UUID] = {}
+_open: dict[str, tuple[UUID, int]] = {}
+"""The task run that holds a variable, and the number of its try."""
 _opening = threading.Lock()
 
 
@@ -75,12 +76,13 @@ class VariableJournal(MemoryJournal):
 
     def save(self, name: str) -> None:
         """Keep the name on the server before returning."""
-        value, new, self.job = {"job": name}, self.job is None, name
+        value = {"job": name}
         with SyncClientContext.get_or_create() as context:
-            if new:
+            if self.job is None:
                 context.client.create_variable(VariableCreate(name=self.variable, value=value, tags=["stackgraft"]))
             else:
                 context.client.update_variable(VariableUpdate(name=self.variable, value=value))
+        self.job = name
 
     def keep(self, ticket: Ticket) -> None:
         """Add the ticket, by which `stop_remote_jobs` finds the job; one that no variable can hold is left out."""
@@ -108,10 +110,11 @@ def open_journal(launcher: LauncherComponent, spec: Spec) -> MemoryJournal:
         return MemoryJournal()
     if clear_journals not in run.task.on_completion_hooks:
         run.task.on_completion(clear_journals)
-    stem = _stem(run.task_run, launcher, spec)
+        run.task.on_failure(leave_journals)
+    stem, mine = _stem(run.task_run, launcher, spec), (run.task_run.id, run.task_run.run_count)
     with _opening:
-        variable = next(name for slot in itertools.count() if (name := f"{stem}-{slot}") not in _open)
-        _open[variable] = run.task_run.id
+        variable = next(name for slot in itertools.count() if _free(name := f"{stem}-{slot}", mine))
+        _open[variable] = mine
     return VariableJournal(variable=variable)
 
 
@@ -121,8 +124,14 @@ def clear_journals(_task: object, task_run: TaskRun, _state: object) -> None:
     It does not wait, because a server on SQLite may take seconds; should the process die before, the next try finds a
     job that has succeeded.
     """
-    for variable in [variable for variable, owner in _open.items() if owner == task_run.id]:
-        threading.Thread(target=copy_context().run, args=(VariableJournal(variable=variable).clear,)).start()
+    for journal in _held_by(task_run):
+        threading.Thread(target=copy_context().run, args=(journal.clear,)).start()
+
+
+def leave_journals(_task: object, task_run: TaskRun, _state: object) -> None:
+    """Leave the journals of a task run that failed, even if after its job's end, to the flow's next try: a task's failure hook."""
+    for journal in _held_by(task_run):
+        journal.close()
 
 
 def left_behind(flow_run_id: UUID) -> dict[str, Ticket | None]:
@@ -132,6 +141,16 @@ def left_behind(flow_run_id: UUID) -> dict[str, Ticket | None]:
         found = context.client.request("POST", "/variables/filter", json=body).json()
     tickets = {variable["name"]: variable["value"].get("ticket") for variable in found}
     return {name: Ticket.from_json(ticket) if ticket else None for name, ticket in tickets.items()}
+
+
+def _held_by(task_run: TaskRun) -> list[VariableJournal]:
+    return [VariableJournal(variable=variable) for variable, (owner, _) in list(_open.items()) if owner == task_run.id]
+
+
+def _free(variable: str, mine: tuple[UUID, int]) -> bool:
+    """Tell whether nobody holds a variable, or an earlier try of the same task run, which is over."""
+    owner, number = _open.get(variable, (mine[0], 0))
+    return owner == mine[0] and number < mine[1]
 
 
 def _stem(task_run: TaskRun, launcher: LauncherComponent, spec: Spec) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from anyio import CancelScope
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import CancelledRun
 from prefect.logging import get_logger, get_run_logger
 
 from stackgraft import lifecycle
-from stackgraft.errors import ConfigError, JobCancelledError, JobError
+from stackgraft.errors import ArtifactError, ConfigError, JobCancelledError, JobError, UntrustedArtifactError
 from stackgraft.joblog import JobLog
 from stackgraft.stack import Stack
 from stackgraft_prefect.blocks import StackBlock
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from stackgraft.outcomes import Outcome
     from stackgraft.specs import Spec
 
+T = TypeVar("T")
 OutcomeT = TypeVar("OutcomeT", bound="Outcome")
 StackLike = Stack | StackBlock | str | None
 """A stack, a `Stack` block, a name in ``stacks.toml``, or None for the active one."""
@@ -49,7 +52,7 @@ async def run_async(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> Ou
     """Do what `run` does without blocking the event loop."""
     job = await asyncio.to_thread(RemoteJob, spec, stack)
     with job.guarded():
-        ticket = await asyncio.to_thread(job.start)
+        ticket = await _to_its_end(job.start)
         status = await lifecycle.wait_async(job.launcher, ticket, job.launcher.pace, observe=job.log.follow, sleep=job.guard.sleep_async)
         return await asyncio.to_thread(job.finish, status, outcome)
 
@@ -67,7 +70,9 @@ def resolve(stack: StackLike) -> Stack:
 
 def worth_retrying(_task: object, _task_run: object, state: Any) -> bool:
     """Spare the retries where a retry cannot help: wrong input stays wrong, and a stopped job was stopped on purpose."""
-    return not isinstance(state.data, (ConfigError, JobCancelledError, CancelledRun))
+    error = state.data
+    fatal = isinstance(error, (ConfigError, JobCancelledError, UntrustedArtifactError, CancelledRun))
+    return not fatal and type(error) is not ArtifactError
 
 
 class RemoteJob:
@@ -111,12 +116,28 @@ class RemoteJob:
             self.log.explain(error)
             raise
         except BaseException as error:
-            if hasattr(self, "ticket") and self.guard.wants_stop(error):
-                self._logger.warning("Stopping job %s, because the run was stopped.", self.journal.job)
-                self.launcher.cancel(self.ticket.handle)
-                self.journal.clear()
+            if self.journal.job is not None and self.guard.wants_stop(error):
+                self._stop(self.journal.job)
             self.journal.close()
             raise
+
+    def _stop(self, name: str) -> None:
+        """Stop the job; one whose start was cut short is found by its name."""
+        self._logger.warning("Stopping job %s, because the run was stopped.", name)
+        self.launcher.cancel(self.ticket.handle if hasattr(self, "ticket") else self.launcher.submit(self.spec, name=name))
+        self.journal.clear()
+
+
+async def _to_its_end(call: Callable[[], T]) -> T:
+    """Run a call in a thread, which no cancellation stops: it is raised once the call has ended, and known what it started."""
+    with CancelScope(shield=True):
+        running = asyncio.get_running_loop().run_in_executor(None, copy_context().run, call)
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+    return running.result()
 
 
 def _where() -> dict[str, str]:

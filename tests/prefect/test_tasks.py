@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,19 @@ from prefect.exceptions import CancelledRun
 from prefect.states import Failed
 
 import stackgraft_prefect
-from stackgraft.errors import ConfigError, JobFailedError, SpecError
+from stackgraft.errors import (
+    ArtifactError,
+    ArtifactNotFoundError,
+    BackendError,
+    ConfigError,
+    JobCancelledError,
+    JobFailedError,
+    SpecError,
+    UntrustedArtifactError,
+)
+from stackgraft.job import JobState, JobStatus
 from stackgraft.outcomes import BuiltImage, FinishedStep
+from stackgraft.specs import Spec
 from stackgraft.stack import Stack
 from stackgraft.testing import ScriptedLauncher
 from stackgraft_prefect import run_step, run_step_async
@@ -136,6 +148,60 @@ def test_a_tasks_own_timeout_stops_the_job(jobs: ScriptedLauncher, scripted: Cal
     assert jobs.calls("cancelled") == jobs.calls("started")
 
 
+class SlowToAnswer(ScriptedLauncher):
+    """Starts a job at once, but takes seconds to say so."""
+
+    def submit(self, spec: Spec, *, name: str) -> str:
+        """Start the job of that name, or find it."""
+        handle = super().submit(spec, name=name)
+        if not self.calls("found"):
+            time.sleep(3)
+        return handle
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("step", [run_step, run_step_async])
+def test_a_job_whose_start_was_cut_short_is_stopped_all_the_same(step: Task[..., Any], tmp_path: Path) -> None:
+    jobs = SlowToAnswer(folder=tmp_path, script=("RUNNING",))
+    started = step.with_options(timeout_seconds=1)
+
+    @flow
+    def direct() -> None:
+        started("train", IMAGE, ["true"], stack=Stack("slow", {"step_operator": jobs}))
+
+    @flow
+    async def awaited() -> None:
+        await started("train", IMAGE, ["true"], stack=Stack("slow", {"step_operator": jobs}))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(awaited()) if step.isasync else direct()
+    assert len(jobs.calls("started")) == 1
+    assert jobs.calls("cancelled") == jobs.calls("started")
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("retried", ["task", "flow"])
+def test_a_task_that_fails_after_its_job_has_ended_finds_the_job_again(
+    jobs: ScriptedLauncher, scripted: Callable[..., Stack], retried: str
+) -> None:
+    tries: list[str] = []
+
+    @task(retries=int(retried == "task"))
+    def trained() -> None:
+        tries.append(run_step.fn("train", IMAGE, ["true"], stack=scripted("SUCCEEDED")).job)
+        if len(tries) == 1:
+            raise OSError("the network is away")
+
+    @flow(retries=int(retried == "flow"))
+    def pipeline() -> None:
+        trained()
+
+    pipeline()
+    assert tries == jobs.calls("started") * 2
+
+
 @pytest.mark.engine
 @pytest.mark.usefixtures("server")
 def test_the_jobs_log_lines_are_the_runs(jobs: ScriptedLauncher, scripted: Callable[..., Stack], caplog: pytest.LogCaptureFixture) -> None:
@@ -165,6 +231,14 @@ def test_a_step_inside_of_another_task_leaves_no_journal_behind(server: Any, scr
     server.eventually(lambda: server.journals(runs[0]) == [], "the journal is cleared")
 
 
-@pytest.mark.parametrize("error", [ConfigError("x"), CancelledRun("x")])
+STOPPED = JobCancelledError("x", status=JobStatus(state=JobState.CANCELLED))
+
+
+@pytest.mark.parametrize("error", [ConfigError("x"), CancelledRun("x"), STOPPED, UntrustedArtifactError("x"), ArtifactError("x")])
 def test_what_a_retry_cannot_mend_is_not_tried_again(error: Exception) -> None:
     assert stackgraft_prefect.build_image.retry_condition_fn(None, None, Failed(data=error)) is False
+
+
+@pytest.mark.parametrize("error", [BackendError("x"), ArtifactNotFoundError("x"), ValueError("x")])
+def test_what_a_retry_may_mend_is_tried_again(error: Exception) -> None:
+    assert stackgraft_prefect.build_image.retry_condition_fn(None, None, Failed(data=error)) is True
