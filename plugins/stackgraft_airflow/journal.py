@@ -46,6 +46,11 @@ class StoreJournal:
         """Add the ticket to the name: by it, the next run after a clear stops the job."""
         self.store.set(KEY, {**self.store.get(KEY), "ticket": ticket.to_json()})
 
+    def kept(self) -> Ticket | None:
+        """Return the ticket of the task's job, where there is one."""
+        record = self.store.get(KEY) or {}
+        return Ticket.from_json(record["ticket"]) if "ticket" in record else None
+
     def clear(self) -> None:
         """Forget the name."""
         self.store.delete(KEY)
@@ -71,7 +76,11 @@ class TryStore(dict[str, JsonValue]):
 
 
 def open_journal(context: Any) -> StoreJournal:
-    """Return the journal of the running task."""
+    """Return the journal of the running task.
+
+    Below Airflow 3.3 there is no state store, and the job's name is made from the try's number among others: a try that
+    Airflow runs again finds its job, but a retry, which is another try, starts a job of its own.
+    """
     ti = context["ti"]
     store = context.get("task_state_store")
     if store is None:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from stackgraft import lifecycle
-from stackgraft.job import JobStatus, JsonValue, Ticket
+from stackgraft.job import JobStatus, JsonValue
 from stackgraft.specs import BuildSpec, RemovalSpec, ServiceSpec, Spec, StepSpec
 from stackgraft_airflow.compat import conf
 from stackgraft_airflow.hook import StackHook
 from stackgraft_airflow.links import JobLink, ServiceLink
-from stackgraft_airflow.remote import RemoteJob, pace_within, retries_spared, state_of
+from stackgraft_airflow.remote import RemoteJob, pace_within, retries_spared, stop_unless_wanted
 from stackgraft_airflow.triggers import JobTrigger, status_in
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Image = str | Mapping[str, JsonValue]
 """A reference by digest, or what `BuildImageOperator` returned."""
-STILL_WANTED = frozenset({"scheduled", "queued", "running", "deferred", "up_for_retry", "up_for_reschedule"})
-"""States in which a killed try leaves its job alone: it was shut down, or another try has taken over."""
 
 
 class StackOperator(BaseOperator):
@@ -90,33 +88,32 @@ class StackOperator(BaseOperator):
             job = RemoteJob.start(stack.launcher(spec), spec, context, self.log)
             self._job.set_result(job)
             with job.guarded():
-                return self._finish(job, self._ended_at_once(job) or self._waited(job))
+                return self._finish(job, self._waited(job))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> JsonValue:
         """Go on when the trigger has fired."""
         self._ti, self.job_url = context["ti"], event["kept"]["job_url"]
         with retries_spared():
-            job = RemoteJob.resumed(Ticket.from_json(event["ticket"]), event["kept"]["cursor"], context, self.log)
+            job = RemoteJob.resumed(event, context, self.log)
             with job.guarded():
-                return self._finish(job, status_in(event))
+                mine = job.ticket.to_json() == event["ticket"]
+                return self._finish(job, status_in(event) if mine else self._waited(job))
 
     def on_kill(self) -> None:
         """Stop the job if a user has ended the task."""
         if self._job is not None:
             # a signal handler must not wait for locks that the interrupted code may hold, such as that of Airflow's own channel
-            Thread(target=_stop_unless_wanted, args=(self._ti, self._job), daemon=True).start()
-
-    def _ended_at_once(self, job: RemoteJob) -> JobStatus | None:
-        status = lifecycle.ask(job.launcher, job.ticket.handle)
-        if not isinstance(status, JobStatus):
-            return None
-        self._link(status)
-        return status if status.state.final else None
+            Thread(target=stop_unless_wanted, args=(self._ti, self._job), daemon=True).start()
 
     def _waited(self, job: RemoteJob) -> JobStatus:
-        return (
-            self._deferred(job) if self.deferrable else lifecycle.wait(job.launcher, job.ticket, job.launcher.pace, observe=job.log.follow)
-        )
+        status = lifecycle.ask(job.launcher, job.ticket.handle)
+        if isinstance(status, JobStatus):
+            self._link(status)
+            if status.state.final:
+                return status
+        if self.deferrable:
+            self._deferred(job)
+        return lifecycle.wait(job.launcher, job.ticket, job.launcher.pace, observe=job.log.follow)
 
     def _deferred(self, job: RemoteJob) -> NoReturn:
         job.log.follow()
@@ -134,13 +131,6 @@ class StackOperator(BaseOperator):
         if status.url and status.url != self.job_url:
             self.job_url = status.url
             self._ti.xcom_push(key=JobLink.xcom_key, value=status.url)  # Airflow itself keeps it only when the task ends
-
-
-def _stop_unless_wanted(ti: Any, starting: Future[RemoteJob]) -> None:
-    if state_of(ti) not in STILL_WANTED:
-        job = starting.result()
-        job.launcher.cancel(job.ticket.handle)
-        job.log.emit(f"Stopped job {job.ticket.handle}, because its task was ended.")
 
 
 class BuildImageOperator(StackOperator):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from stackgraft import lifecycle
-from stackgraft.errors import ConfigError, JobError
+from stackgraft.errors import ArtifactError, ConfigError, JobCancelledError, JobError, StackError, UntrustedArtifactError
+from stackgraft.job import Ticket
 from stackgraft.joblog import JobLog
 from stackgraft_airflow.compat import AirflowFailException, AirflowTaskTimeout
 from stackgraft_airflow.journal import StoreJournal, open_journal
 
 if TYPE_CHECKING:
     from stackgraft.components import LauncherComponent
-    from stackgraft.job import Ticket
     from stackgraft.specs import Spec
+
+STILL_WANTED = frozenset({"scheduled", "queued", "running", "deferred", "up_for_retry", "up_for_reschedule"})
+"""States in which a killed try leaves its job alone: it was shut down, or another try has taken over."""
 
 
 @dataclass
@@ -46,10 +50,16 @@ class RemoteJob:
         return cls(launcher, ticket, journal, JobLog(launcher, ticket.handle, logger.info))
 
     @classmethod
-    def resumed(cls, ticket: Ticket, cursor: str | None, context: Any, logger: Any) -> RemoteJob:
-        """Return the job that a deferred task was waiting for."""
+    def resumed(cls, event: Mapping[str, Any], context: Any, logger: Any) -> RemoteJob:
+        """Return the job that a deferred task was waiting for, which may be another than the event's.
+
+        On SQLite a new trigger gets the id of one that was deleted: if that one still runs, its event comes to the wrong try.
+        """
+        journal, ticket, cursor = open_journal(context), Ticket.from_json(event["ticket"]), event["kept"]["cursor"]
+        if (mine := journal.kept()) is not None and mine != ticket:
+            ticket, cursor = mine, None
         launcher = lifecycle.launcher_of(ticket)
-        return cls(launcher, ticket, open_journal(context), JobLog(launcher, ticket.handle, logger.info, cursor))
+        return cls(launcher, ticket, journal, JobLog(launcher, ticket.handle, logger.info, cursor))
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -68,11 +78,13 @@ class RemoteJob:
 
 @contextmanager
 def retries_spared() -> Iterator[None]:
-    """Fail the task at once where a retry cannot help: what the user wrote stays wrong."""
+    """Fail the task at once where a retry cannot help: wrong input stays wrong, and a stopped job was stopped on purpose."""
     try:
         yield
-    except ConfigError as error:
-        raise AirflowFailException(str(error)) from error
+    except StackError as error:
+        if isinstance(error, (ConfigError, JobCancelledError, UntrustedArtifactError)) or type(error) is ArtifactError:
+            raise AirflowFailException(str(error)) from error
+        raise
 
 
 def pace_within(pace: lifecycle.Pace, limit: timedelta | None) -> lifecycle.Pace:
@@ -88,3 +100,11 @@ def state_of(ti: Any) -> str | None:
     where = {"dag_id": ti.dag_id, "task_ids": [ti.task_id], "run_ids": [ti.run_id], "map_index": ti.map_index}
     found = RuntimeTaskInstance.get_task_states(**where).get(ti.run_id, {})
     return next(iter(found.values()), None)
+
+
+def stop_unless_wanted(ti: Any, starting: Future[RemoteJob]) -> None:
+    """Stop a killed try's job, once it is known, if a user has ended the task."""
+    if state_of(ti) not in STILL_WANTED:
+        job = starting.result()
+        job.launcher.cancel(job.ticket.handle)
+        job.log.emit(f"Stopped job {job.ticket.handle}, because its task was ended.")

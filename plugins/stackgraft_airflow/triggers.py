@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from stackgraft import lifecycle
+from stackgraft import errors, lifecycle
 from stackgraft.batching import wait_together
-from stackgraft.errors import BackendError, JobTimedOutError, StackError
+from stackgraft.errors import JobTimedOutError, StackError
 from stackgraft.job import JobStatus, JsonValue, Ticket
 from stackgraft_airflow.remote import state_of
 
@@ -59,7 +59,8 @@ class JobTrigger(BaseTrigger):
         except JobTimedOutError as late:
             return {"timed_out": late.what, "status": late.status.to_json()}
         except StackError as error:
-            return {"error": str(error)}
+            kind = next(base for base in type(error).__mro__ if base.__module__ == errors.__name__)
+            return {"error": str(error), "kind": kind.__name__}
         return {"status": status.to_json()}
 
     async def _stop(self) -> None:
@@ -74,10 +75,10 @@ def status_in(event: Mapping[str, Any]) -> JobStatus:
     """Return the final status that an event of the trigger has, or raise what ended the wait.
 
     Raises:
-        JobTimedOutError, BackendError
+        StackError: Of the kind that the trigger met.
     """
     if "error" in event:
-        raise BackendError(event["error"])
+        raise getattr(errors, event["kind"])(event["error"])
     status = JobStatus.from_json(event["status"])
     if "timed_out" in event:
         raise JobTimedOutError(event["timed_out"], status=status, ticket=Ticket.from_json(event["ticket"]))

@@ -102,6 +102,14 @@ def test_what_cannot_work_fails_at_once_without_a_retry(run_dag: RunDag) -> None
     assert "There is no such stack" in run.log
 
 
+@pytest.mark.parametrize("dag", ["retried", "retried_deferred"])
+def test_a_job_that_was_stopped_on_purpose_is_not_started_again(dag: str, scripted: Scripted, run_dag: RunDag) -> None:
+    jobs = scripted(script=("RUNNING", "CANCELLED"))
+    run = run_dag(dag, stack=jobs.folder.name)
+    assert (run.state, run.tries) == ("failed", {"work[-1]": 1})
+    assert len(jobs.calls("started")) == 1
+
+
 def test_a_function_that_leans_on_names_outside_is_refused_when_the_dag_is_parsed() -> None:
     from airflow.sdk import DAG, task  # noqa: PLC0415 - reads its configuration, which other tests have set by now
 
