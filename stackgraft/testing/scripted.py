@@ -28,6 +28,7 @@ class ScriptedLauncher(LauncherComponent):
         script: What each poll answers: a state, ``ERROR`` (transient) or ``REFUSED`` (fatal); the last one stays.
         output: The output of a job that succeeds; None gives a `FinishedStep`.
         reason: The reason of a job that fails.
+        url: The page of each job, as a cloud's console has one.
     """
 
     role: ClassVar[str] = "step_operator"
@@ -37,6 +38,7 @@ class ScriptedLauncher(LauncherComponent):
     script: tuple[str, ...] = Field(default=("PENDING", "RUNNING", "SUCCEEDED"), description="What each poll answers.")
     output: JsonValue = Field(default=None, description="Output of a job that succeeds.")
     reason: str = Field(default="the script says so", description="Reason of a job that fails.")
+    url: str | None = Field(default=None, description="Page of each job.")
 
     def submit(self, spec: Spec, *, name: str) -> str:
         """Start the job of that name, or find it."""
@@ -87,7 +89,7 @@ class ScriptedLauncher(LauncherComponent):
             raise BackendError("The script raises an error here", transient=line == "ERROR", where=handle)
         state = JobState(line)
         output = (self.output or FinishedStep(job=handle).to_json()) if state is JobState.SUCCEEDED else None
-        return JobStatus(state=state, reason=self.reason if state is JobState.FAILED else "", output=output)
+        return JobStatus(state=state, reason=self.reason if state is JobState.FAILED else "", url=self.url, output=output)
 
     def _job(self, name: str) -> Path:
         return self.folder / "jobs" / name

@@ -11,6 +11,7 @@ import pytest
 from stackgraft.errors import SpecError
 from stackgraft.stack import Stack
 from stackgraft.testing import ScriptedLauncher
+from stackgraft_airflow.links import ServiceLink
 
 pytestmark = pytest.mark.engine
 Scripted = Callable[..., ScriptedLauncher]
@@ -134,6 +135,8 @@ def test_a_pipeline_builds_trains_serves_and_removes_on_the_local_stack_while_de
     run = run_dag("pipeline", stack="local", context=str(tmp_path))
     assert run.state == "success", run.log
     assert run.xcom() == "model@1"
+    [deployed] = [value for task, _, key, value in run.xcoms if (task, key) == ("deploy", "return_value")]
+    assert ("deploy", -1, ServiceLink.xcom_key, deployed["url"]) in run.xcoms
     store = Stack.load("local", path=home.folder / "stacks.toml").artifact_store
     assert store.load("model@1") == {"weight": 30}
 

@@ -6,9 +6,6 @@ import asyncio
 from dataclasses import asdict
 
 import pytest
-
-pytest.importorskip("airflow", reason="Airflow is not installed")
-
 from airflow.sdk.exceptions import AirflowFailException
 
 from stackgraft.errors import (

@@ -57,11 +57,6 @@ def connected() -> None:
 
 
 @dag(schedule=None)
-def deployed() -> None:
-    DeployServiceOperator(task_id="work", service="signals", image=IMAGE, stack=STACK)
-
-
-@dag(schedule=None)
 def pipeline() -> None:
     local = {"stack": STACK, "deferrable": True}
     image = BuildImageOperator(
@@ -96,5 +91,5 @@ def pipeline() -> None:
     work(service.output) >> RemoveServiceOperator(task_id="remove", service="demo-app", trigger_rule="all_done", **local)
 
 
-for one in (direct, deferred, retried, retried_deferred, limited, limited_deferred, mapped, connected, deployed, pipeline):
+for one in (direct, deferred, retried, retried_deferred, limited, limited_deferred, mapped, connected, pipeline):
     one()
