@@ -99,7 +99,7 @@ def test_saving_a_stack_block_costs_little(server: Any, tmp_path: Path) -> None:
     saved = full_stack(tmp_path)
     before = time.process_time()
     saved.save("thrifty", overwrite=True, _sync=True)
-    assert time.process_time() - before < 4, "Prefect's own way takes 10 s; ours less than 1 s on an idle machine"
+    assert time.process_time() - before < 2, "Prefect's own way takes 10 s; ours less than 1 s"
     assert server.folder.is_dir()
 
 
