@@ -26,7 +26,7 @@ from stackgraft.job import Ticket
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from prefect.client.schemas.objects import TaskRun
+    from prefect.client.schemas.objects import State, TaskRun
 
     from stackgraft.components import LauncherComponent
     from stackgraft.specs import Spec
@@ -108,9 +108,9 @@ def open_journal(launcher: LauncherComponent, spec: Spec) -> MemoryJournal:
     run = TaskRunContext.get()
     if run is None:
         return MemoryJournal()
-    if clear_journals not in run.task.on_completion_hooks:
-        run.task.on_completion(clear_journals)
-        run.task.on_failure(leave_journals)
+    if let_go not in run.task.on_completion_hooks:
+        run.task.on_completion(let_go)
+        run.task.on_failure(let_go)
     stem, mine = _stem(run.task_run, launcher, spec), (run.task_run.id, run.task_run.run_count)
     with _opening:
         variable = next(name for slot in itertools.count() if _free(name := f"{stem}-{slot}", mine))
@@ -118,20 +118,18 @@ def open_journal(launcher: LauncherComponent, spec: Spec) -> MemoryJournal:
     return VariableJournal(variable=variable)
 
 
-def clear_journals(_task: object, task_run: TaskRun, _state: object) -> None:
-    """Clear a task run's journals: a task's completion hook, which Prefect calls once the result is stored.
+def let_go(_task: object, task_run: TaskRun, state: State) -> None:
+    """Clear a task run's journals once Prefect has stored its result; leave those of a failed one to the flow's next try.
 
     It does not wait, because a server on SQLite may take seconds; should the process die before, the next try finds a
     job that has succeeded.
     """
-    for journal in _held_by(task_run):
-        threading.Thread(target=copy_context().run, args=(journal.clear,)).start()
-
-
-def leave_journals(_task: object, task_run: TaskRun, _state: object) -> None:
-    """Leave the journals of a task run that failed, even if after its job's end, to the flow's next try: a task's failure hook."""
-    for journal in _held_by(task_run):
-        journal.close()
+    for variable in [variable for variable, (owner, _) in list(_open.items()) if owner == task_run.id]:
+        journal = VariableJournal(variable=variable)
+        if state.is_completed():
+            threading.Thread(target=copy_context().run, args=(journal.clear,)).start()
+        else:
+            journal.close()
 
 
 def left_behind(flow_run_id: UUID) -> dict[str, Ticket | None]:
@@ -141,10 +139,6 @@ def left_behind(flow_run_id: UUID) -> dict[str, Ticket | None]:
         found = context.client.request("POST", "/variables/filter", json=body).json()
     tickets = {variable["name"]: variable["value"].get("ticket") for variable in found}
     return {name: Ticket.from_json(ticket) if ticket else None for name, ticket in tickets.items()}
-
-
-def _held_by(task_run: TaskRun) -> list[VariableJournal]:
-    return [VariableJournal(variable=variable) for variable, (owner, _) in list(_open.items()) if owner == task_run.id]
 
 
 def _free(variable: str, mine: tuple[UUID, int]) -> bool:
