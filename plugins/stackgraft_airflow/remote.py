@@ -44,8 +44,14 @@ class RemoteJob:
     def start(cls, launcher: LauncherComponent, spec: Spec, context: Any, logger: Any) -> RemoteJob:
         """Start the task's job, or find it if an earlier try has started it."""
         journal = open_journal(context)
-        ticket = lifecycle.start(launcher, spec, journal)
-        journal.keep(ticket)
+        try:
+            ticket = lifecycle.start(launcher, spec, journal)
+            journal.keep(ticket)
+        except AirflowTaskTimeout:
+            if (name := journal.load()) is not None:  # the job may have been started: its name finds it
+                launcher.cancel(launcher.submit(spec, name=name))
+                journal.clear()
+            raise
         logger.info("%s %r runs %s as job %s.", ticket.role, ticket.flavor, spec.label, ticket.handle)
         return cls(launcher, ticket, journal, JobLog(launcher, ticket.handle, logger.info))
 

@@ -136,7 +136,7 @@ def test_a_pipeline_builds_trains_serves_and_removes_on_the_local_stack_while_de
     assert run.state == "success", run.log
     assert run.xcom() == "model@1"
     [deployed] = [value for task, _, key, value in run.xcoms if (task, key) == ("deploy", "return_value")]
-    assert ("deploy", -1, ServiceLink.xcom_key, deployed["url"]) in run.xcoms
+    assert ["deploy", -1, ServiceLink.xcom_key, deployed["url"]] in run.xcoms
     store = Stack.load("local", path=home.folder / "stacks.toml").artifact_store
     assert store.load("model@1") == {"weight": 30}
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from stackgraft.errors import (
     ArtifactError,
@@ -18,7 +21,10 @@ from stackgraft.errors import (
     UntrustedArtifactError,
 )
 from stackgraft.lifecycle import Pace
-from stackgraft_airflow.remote import retries_spared
+from stackgraft.specs import Spec, StepSpec
+from stackgraft.testing import ScriptedLauncher
+from stackgraft_airflow.journal import TryStore
+from stackgraft_airflow.remote import RemoteJob, retries_spared
 from stackgraft_airflow.triggers import JobTrigger, status_in
 
 
@@ -40,3 +46,24 @@ def test_an_error_in_the_triggerer_keeps_its_kind_on_its_way_to_the_task() -> No
     event = asyncio.run(anext(trigger.run()))
     with pytest.raises(UnknownFlavorError, match="absent"):
         status_in(event.payload)
+
+
+class CutShort(ScriptedLauncher):
+    """Starts a job, and is interrupted by the task's timeout before it can say so."""
+
+    def submit(self, spec: Spec, *, name: str) -> str:
+        """Start the job of that name, or find it."""
+        handle = super().submit(spec, name=name)
+        if not self.calls("found"):
+            raise AirflowTaskTimeout
+        return handle
+
+
+def test_a_job_whose_start_was_cut_short_by_the_tasks_timeout_is_stopped(tmp_path: Path) -> None:
+    jobs, store = CutShort(folder=tmp_path, script=("RUNNING",)), TryStore()
+    context = {"ti": SimpleNamespace(max_tries=0), "task_state_store": store}
+    spec = StepSpec(step="train", image=f"app@sha256:{'0' * 64}", command=("true",))
+    with pytest.raises(AirflowTaskTimeout):
+        RemoteJob.start(jobs, spec, context, logging.getLogger(__name__))
+    assert jobs.calls("cancelled") == jobs.calls("started") != []
+    assert store == {}
