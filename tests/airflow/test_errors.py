@@ -1,4 +1,4 @@
-"""What errors mean to Airflow: which of them burn retries, and how they come back from the triggerer."""
+"""What errors, interruptions and events of other tries mean to a task."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
 from stackgraft.errors import (
     ArtifactError,
@@ -23,9 +24,12 @@ from stackgraft.errors import (
 from stackgraft.lifecycle import Pace
 from stackgraft.specs import Spec, StepSpec
 from stackgraft.testing import ScriptedLauncher
-from stackgraft_airflow.journal import TryStore
+from stackgraft_airflow.journal import KEY, TryStore
+from stackgraft_airflow.operators import RunStepOperator
 from stackgraft_airflow.remote import RemoteJob, retries_spared
 from stackgraft_airflow.triggers import JobTrigger, status_in
+
+SPEC = StepSpec(step="train", image=f"app@sha256:{'0' * 64}", command=("true",))
 
 
 @pytest.mark.parametrize("error", [ConfigError("x"), UntrustedArtifactError("x"), ArtifactError("no serializer")])
@@ -62,8 +66,19 @@ class CutShort(ScriptedLauncher):
 def test_a_job_whose_start_was_cut_short_by_the_tasks_timeout_is_stopped(tmp_path: Path) -> None:
     jobs, store = CutShort(folder=tmp_path, script=("RUNNING",)), TryStore()
     context = {"ti": SimpleNamespace(max_tries=0), "task_state_store": store}
-    spec = StepSpec(step="train", image=f"app@sha256:{'0' * 64}", command=("true",))
     with pytest.raises(AirflowTaskTimeout):
-        RemoteJob.start(jobs, spec, context, logging.getLogger(__name__))
+        RemoteJob.start(jobs, SPEC, context, logging.getLogger(__name__))
     assert jobs.calls("cancelled") == jobs.calls("started") != []
     assert store == {}
+
+
+def test_an_event_of_another_trys_job_leaves_a_task_waiting_for_its_own(tmp_path: Path) -> None:
+    jobs = ScriptedLauncher(folder=tmp_path, script=("RUNNING",))
+    old, mine = (jobs.ticket(jobs.submit(SPEC, name=name)).to_json() for name in ("old", "mine"))
+    store = TryStore({KEY: {"job": "mine", "clears": 1, "ticket": mine}})
+    context: Any = {"ti": SimpleNamespace(max_tries=1), "task_state_store": store}
+    event = {"status": {"state": "CANCELLED"}, "ticket": old, "kept": {"cursor": None, "job_url": None}}
+    task = RunStepOperator(task_id="work", image=SPEC.image, command=["true"], deferrable=True)
+    with pytest.raises(TaskDeferred) as waiting:
+        task.execute_complete(context, event)
+    assert waiting.value.trigger.ticket.to_json() == mine
