@@ -10,22 +10,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from stackgraft.artifacts.content import CHUNK_SIZE
 from stackgraft.artifacts.ref import ArtifactRef, check_name
-from stackgraft.artifacts.serializers import check_annotation
 from stackgraft.errors import ArtifactCorruptedError, ArtifactError, BackendError, UntrustedArtifactError
 from stackgraft.local.filesystem_store import FilesystemArtifactStore
 from stackgraft.testing import ArtifactStoreContract
-
-
-class Point(BaseModel):
-    x: int
 
 
 @pytest.fixture
@@ -37,37 +30,6 @@ class TestFilesystemArtifactStore(ArtifactStoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> FilesystemArtifactStore:
         return FilesystemArtifactStore(path=tmp_path / "store", cache=tmp_path / "cache")
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.arange(12.0).reshape(3, 4),
-        np.array([("AAPL", "2000-03-01", 1.5)], dtype=[("ticker", "U5"), ("date", "datetime64[D]"), ("close", "f8")]),
-        np.zeros((0, 3)),
-    ],
-)
-def test_arrays_come_back_equal_and_read_only(store: FilesystemArtifactStore, array: np.ndarray) -> None:
-    loaded = store.load(store.save("array", array))
-    assert loaded.dtype == array.dtype
-    assert np.array_equal(loaded, array)
-    assert not loaded.flags.writeable
-
-
-def test_arrays_of_objects_are_refused_rather_than_pickled(store: FilesystemArtifactStore) -> None:
-    with pytest.raises(ArtifactError, match="No serializer"):
-        store.save("array", np.array([object()]))
-
-
-def test_a_value_inside_of_json_is_named_by_its_place(store: FilesystemArtifactStore) -> None:
-    with pytest.raises(ArtifactError, match="set") as refused:
-        store.save("n", {"a": [1, {2}]})
-    assert "value['a'][1]" in str(refused.value)
-
-
-def test_models_come_back_by_their_class(store: FilesystemArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, Point.__module__, sys.modules[__name__])
-    assert store.load(store.save("point", Point(x=3))) == Point(x=3)
 
 
 def test_pickle_is_written_only_when_asked_for_and_read_only_when_trusted(store: FilesystemArtifactStore) -> None:
@@ -186,17 +148,6 @@ def test_a_store_that_cannot_be_written_says_where(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BackendError, match="store"):
         FilesystemArtifactStore(path=tmp_path / "file" / "store", cache=tmp_path / "cache").save("n", 1)
-
-
-@pytest.mark.parametrize("annotation", [int, dict[str, int], list[str] | None, bytes, Path, Point, np.ndarray, object, "unknown"])
-def test_an_annotation_with_a_serializer_passes(annotation: object) -> None:
-    check_annotation(annotation)
-
-
-@pytest.mark.parametrize("annotation", [set, set[int], complex, int | frozenset[int]])
-def test_an_annotation_without_a_serializer_is_refused(annotation: object) -> None:
-    with pytest.raises(ArtifactError, match="No serializer"):
-        check_annotation(annotation)
 
 
 JSON = st.recursive(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class _Gathered(io.RawIOBase):
     def write(self, piece: Any) -> int:
         view = memoryview(piece)
         if len(view) >= _SMALL:
-            self.buffers.append(view)
+            self.buffers.append(view.cast("B"))  # pyarrow's bytes are signed
         elif self.buffers and isinstance(last := self.buffers[-1], bytearray):
             last += view
         else:
@@ -81,8 +81,11 @@ def _pyarrow() -> Any:
 
 def _write_pandas(frame: Any, sink: _Gathered) -> None:
     arrow = _pyarrow()
-    with _explained(frame, arrow.array, (arrow.ArrowException, ValueError, TypeError)):
+    with _explained(frame.items(), arrow.array, (arrow.ArrowException, ValueError, TypeError)):
         table = arrow.Table.from_pandas(frame)
+        empty = table.slice(0, 0).to_pandas()
+        if not (empty.columns.equals(frame.columns) and empty.attrs == frame.attrs):
+            raise ValueError("the names of its columns are of mixed types, or its attrs are not JSON")
     _write_pyarrow(table, sink)
 
 
@@ -97,7 +100,8 @@ def _write_pyarrow(table: Any, sink: _Gathered) -> None:
 
 def _write_polars(frame: Any, sink: _Gathered) -> None:
     polars = needed("polars")
-    with _explained(frame, lambda column: column.to_frame().write_ipc(io.BytesIO()), (polars.exceptions.PolarsError,)):
+    columns = zip(frame.columns, frame.iter_columns(), strict=True)
+    with _explained(columns, lambda column: column.to_frame().write_ipc(io.BytesIO()), (polars.exceptions.PolarsError,)):
         frame.write_ipc(sink)
 
 
@@ -109,20 +113,20 @@ _WRITERS: Mapping[str, Callable[[Any, _Gathered], None]] = {
 
 
 @contextmanager
-def _explained(frame: Any, attempt: Callable[[Any], object], errors: tuple[type[Exception], ...]) -> Iterator[None]:
+def _explained(columns: Iterable[tuple[Any, Any]], attempt: Callable[[Any], object], errors: tuple[type[Exception], ...]) -> Iterator[None]:
     try:
         yield
     except errors as failed:
-        where = next((f"column {name!r}" for name in _columns_that_fail(frame, attempt, errors)), "its columns")
+        where = next((f"column {name!r}" for name in _failing(columns, attempt, errors)), "its names, index or attrs")
         why = ": ".join(map(str, failed.args))
         next_step = "give the column one type, as astype(str) does, or ask for pickle by name"
         raise refused("a table that Arrow cannot hold", where=where, why=why, next_step=next_step) from failed
 
 
-def _columns_that_fail(frame: Any, attempt: Callable[[Any], object], errors: tuple[type[Exception], ...]) -> Iterator[Any]:
-    for name in frame.columns:
+def _failing(columns: Iterable[tuple[Any, Any]], attempt: Callable[[Any], object], errors: tuple[type[Exception], ...]) -> Iterator[Any]:
+    for name, column in columns:
         try:
-            attempt(frame[name])
+            attempt(column)
         except errors:
             yield name
 

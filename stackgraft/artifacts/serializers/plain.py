@@ -80,7 +80,9 @@ class JsonSerializer(Serializer):
         except UnicodeEncodeError:
             pass  # the walk below says where
         except (RecursionError, ValueError) as unwritable:  # it contains itself, or an integer of thousands of digits
-            raise ArtifactError("The value cannot be written as JSON", why=str(unwritable), next_step="ask for pickle by name") from unwritable
+            raise ArtifactError(
+                "The value cannot be written as JSON", why=str(unwritable), next_step="ask for pickle by name"
+            ) from unwritable
         raise next(_not_json(value, "value"))
 
     def load(self, content: memoryview, meta: Mapping[str, Any]) -> Any:

@@ -33,7 +33,7 @@ class Serializer(Protocol):
         """Return the value's bytes as buffers in order, and JSON that reading needs beside them."""
 
     def load(self, content: memoryview, meta: Mapping[str, Any]) -> Any:
-        """Return the value from all of its bytes."""
+        """Return the value from all of its bytes, which it may keep: they must stay as they are."""
 
     def load_file(self, path: Path, meta: Mapping[str, Any]) -> Any:
         """Return the value from a file that holds its bytes."""
