@@ -1,4 +1,8 @@
-"""Pydantic models and dataclasses: JSON beside the import path of their class."""
+"""Pydantic models and dataclasses: JSON beside the import path of their class.
+
+What a field's type does not tell comes back as pydantic's JSON has it: under ``Any``, a tuple as a list and NaN as None. A set
+is written in the order in which it happens to lie.
+"""
 
 from __future__ import annotations
 
