@@ -1,17 +1,16 @@
-"""Content as immutable chunks named by SHA-256, and the manifest that says which bytes make which file.
+"""What an artifact is made of: its manifest, and the plan by which its bytes become chunks.
 
-A file is a list of pieces, each a slice of a chunk. Large files have chunks of their own; small ones share a pack, so
-that ten thousand little files are a handful of objects.
+A chunk is an immutable object named by SHA-256. Large files have chunks of their own; small ones share packs, so that
+ten thousand little files are a handful of objects. The plan depends on paths and sizes alone, and the manifest on
+content alone, so the same content has the same digest on every machine.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stackgraft.errors import ArtifactCorruptedError, ArtifactError
@@ -22,170 +21,148 @@ CHUNK_SIZE = 8 << 20
 PACKED_BELOW = 1 << 20
 """Files below this many bytes share packs."""
 FORMAT = 1
+"""The manifest's version; a reader refuses newer ones."""
+
+Part = tuple[int, int, int]
+"""A slice of a file: the entry's index, the offset in it, the length; the last two in bytes."""
+Block = tuple[Part, ...]
+"""What one chunk holds, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file, folder or symlink of a tree.
+    """One file, folder or symlink: a file has a size, a symlink a target, a folder neither.
 
     Attributes:
-        path: Its path below the root, with forward slashes; empty for a single value or file.
-        kind: ``file``, ``folder`` or ``link``.
-        size: Bytes.
-        executable: Whether it may be run.
+        path: Its path below the root, with forward slashes.
+        size: Bytes of a file.
         target: Where a symlink points.
-        pieces: ``(chunk's hex digest, offset, length)`` in order.
+        executable: Whether a file may be run.
     """
 
     path: str
-    kind: str = "file"
-    size: int = 0
+    size: int | None = None
+    target: str | None = None
     executable: bool = False
-    target: str = ""
-    pieces: Sequence[tuple[str, int, int]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry without what is at its default, so that the manifest stays small."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return {name: value for name, value in fields.items() if value not in ("", 0, False, ()) and (name, value) != ("kind", "file")}
+        document: dict[str, Any] = {"path": self.path}
+        if self.size is not None:
+            document["size"] = self.size
+        if self.target is not None:
+            document["target"] = self.target
+        if self.executable:
+            document["executable"] = True
+        return document
 
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Entry:
-        """Read what `to_json` made."""
-        pieces = tuple((digest, offset, length) for digest, offset, length in document.get("pieces", ()))
-        return cls(**{"path": "", **document, "pieces": pieces})
 
-
-@dataclass(slots=True)
-class ChunkWriter:
-    """Cuts content into chunks, stores each once, and returns the pieces.
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of an artifact.
 
     Attributes:
-        put: Stores a chunk under its hex digest; called again for a chunk that is there, it does nothing.
+        digest: Its hex SHA-256.
+        block: What it holds.
     """
 
-    put: Callable[[str, bytes], None]
-    _pack: bytearray = field(default_factory=bytearray)
-    _waiting: list[tuple[int, int, int]] = field(default_factory=list)
-    _pieces: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)
+    digest: str
+    block: Block
 
-    def add(self, key: int, blocks: Iterable[bytes], size: int) -> None:
-        """Take the content of one file; its pieces are known after `finish`."""
-        self._pieces[key] = []
-        for block in blocks:
-            if size < PACKED_BELOW:
-                self._packed(key, block)
-            else:
-                self._pieces[key].append((self._stored(block), 0, len(block)))
-
-    def finish(self) -> dict[int, list[tuple[str, int, int]]]:
-        """Store what waits in the pack and return the pieces by key."""
-        self._flush()
-        return self._pieces
-
-    def _packed(self, key: int, block: bytes) -> None:
-        if len(self._pack) + len(block) > CHUNK_SIZE:
-            self._flush()
-        self._waiting.append((key, len(self._pack), len(block)))
-        self._pack += block
-
-    def _flush(self) -> None:
-        digest = self._stored(bytes(self._pack)) if self._pack else ""
-        for key, offset, length in self._waiting:
-            self._pieces[key].append((digest, offset, length))
-        self._pack.clear()
-        self._waiting.clear()
-
-    def _stored(self, block: bytes) -> str:
-        digest = hashlib.sha256(block).hexdigest()
-        self.put(digest, block)
-        return digest
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(length for _, _, length in self.block)
 
 
-def blocks_of(path: Path) -> Iterator[bytes]:
-    """Yield a file's content in blocks of a chunk's size."""
-    with path.open("rb") as file:
-        while block := file.read(CHUNK_SIZE):
-            yield block
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that an artifact is, by content.
 
-
-def write_bytes(content: bytes, put: Callable[[str, bytes], None]) -> list[Entry]:
-    """Store a value's bytes; return its one entry."""
-    writer = ChunkWriter(put)
-    writer.add(0, (content[start : start + CHUNK_SIZE] for start in range(0, len(content), CHUNK_SIZE)), len(content))
-    return [Entry("", size=len(content), pieces=tuple(writer.finish()[0]))]
-
-
-def write_tree(root: Path, put: Callable[[str, bytes], None]) -> list[Entry]:
-    """Store a file, or a folder with all below it; return its entries, sorted by path.
-
-    Raises:
-        ArtifactError: Something in it is neither file, folder nor symlink, or a symlink leads out of it.
+    Attributes:
+        type: What reads it: a serializer's name, ``file`` or ``directory``.
+        entries: Its files, folders and symlinks, sorted by path; one for a value.
+        chunks: Where their bytes are.
+        meta: What the serializer needs beside the bytes.
     """
-    writer, entries = ChunkWriter(put), [_described(root, path) for path in _walk(root)]
+
+    type: str
+    entries: Sequence[Entry]
+    chunks: Sequence[Chunk]
+    meta: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return sum(entry.size or 0 for entry in self.entries)
+
+    def to_bytes(self) -> bytes:
+        """Return the one form of the manifest in bytes, whose digest names the artifact."""
+        chunks = [[chunk.digest, chunk.block] for chunk in self.chunks]
+        entries = [entry.to_json() for entry in self.entries]
+        return canonical_json({"format": FORMAT, "type": self.type, "entries": entries, "chunks": chunks, "meta": self.meta})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Manifest:
+        """Read what `to_bytes` made.
+
+        Raises:
+            ArtifactError: A newer stackgraft wrote it.
+            ArtifactCorruptedError: It is no manifest, or names a path outside of its folder.
+        """
+        try:
+            document = json.loads(content)
+            if document["format"] > FORMAT:
+                raise ArtifactError("The artifact was written by a newer stackgraft", next_step="pip install --upgrade stackgraft")
+            manifest = cls(document["type"], [Entry(**entry) for entry in document["entries"]], _chunks(document), document["meta"])
+        except (KeyError, TypeError, ValueError) as broken:
+            why = f"{type(broken).__name__}: {broken}"
+            raise ArtifactCorruptedError("A manifest cannot be read", where=f"chunk {_digest(content)}", why=why) from broken
+        manifest._check()
+        return manifest
+
+    def _check(self) -> None:
+        """Refuse what would lead out of the folder that the artifact is laid into; links are checked once they lie there."""
+        paths = {entry.path for entry in self.entries}
+        folders = {"", *(entry.path for entry in self.entries if entry.size is None and entry.target is None)}
+        inside = all(is_inner(path) and path.rpartition("/")[0] in folders for path in paths)
+        if len(paths) < len(self.entries) or not inside:
+            raise ArtifactCorruptedError("A manifest names a path twice, or one that is not in a folder of its own")
+
+
+def _chunks(document: Mapping[str, Any]) -> list[Chunk]:
+    return [Chunk(digest, tuple((index, offset, length) for index, offset, length in block)) for digest, block in document["chunks"]]
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def is_inner(path: str) -> bool:
+    """Tell whether a relative path with forward slashes stays below its root, without a detour."""
+    return not {"", ".", ".."} & set(path.split("/")) and "\0" not in path
+
+
+def plan(entries: Sequence[Entry]) -> list[Block]:
+    """Return what each chunk will hold: a slice of a large file, or a run of small ones."""
+    blocks: list[Block] = []
+    pack: list[Part] = []
+    packed = 0
     for index, entry in enumerate(entries):
-        if entry.kind == "file":
-            writer.add(index, blocks_of(root / entry.path), entry.size)
-    pieces = writer.finish()
-    return [_with_pieces(entry, pieces.get(index, ())) for index, entry in enumerate(entries)]
+        size = entry.size or 0
+        if size >= PACKED_BELOW:
+            blocks += [((index, start, length),) for start, length in cuts(size)]
+            continue
+        if packed + size > CHUNK_SIZE:
+            blocks.append(tuple(pack))
+            pack, packed = [], 0
+        if size:
+            pack.append((index, 0, size))
+            packed += size
+    return [*blocks, tuple(pack)] if pack else blocks
 
 
-def _with_pieces(entry: Entry, pieces: Sequence[tuple[str, int, int]]) -> Entry:
-    size = sum(length for _, _, length in pieces)  # what was read, even if the file grew since it was listed
-    return Entry(entry.path, entry.kind, size, entry.executable, entry.target, tuple(pieces))
-
-
-def _walk(root: Path) -> list[str]:
-    if not root.is_dir():
-        return [""]
-    found = [Path(folder, name).relative_to(root).as_posix() for folder, folders, files in os.walk(root) for name in (*folders, *files)]
-    return sorted(found)
-
-
-def _described(root: Path, relative: str) -> Entry:
-    path = root / relative
-    info = path.lstat() if relative else path.stat()
-    if stat.S_ISREG(info.st_mode):
-        return Entry(relative, size=info.st_size, executable=bool(info.st_mode & stat.S_IXUSR))
-    if stat.S_ISDIR(info.st_mode):
-        return Entry(relative, kind="folder")
-    if stat.S_ISLNK(info.st_mode) and path.resolve().is_relative_to(root.resolve()) and not path.readlink().is_absolute():
-        return Entry(relative, kind="link", target=os.fspath(path.readlink()))
-    raise ArtifactError(
-        "A folder holds something that cannot be stored", where=str(path), why="it is a device, a socket, or a link that leads out"
-    )
-
-
-def manifest_of(kind: str, entries: Sequence[Entry], meta: dict[str, Any]) -> bytes:
-    """Return the manifest: the same bytes for the same content, whatever the machine, path or day."""
-    return canonical_json({"format": FORMAT, "type": kind, "entries": [entry.to_json() for entry in entries], "meta": meta})
-
-
-def read_pieces(entry: Entry, get: Callable[[str], bytes]) -> Iterator[bytes]:
-    """Yield a file's content; `get` returns a chunk by its hex digest, verified."""
-    for digest, offset, length in entry.pieces:
-        block = get(digest)[offset : offset + length]
-        if len(block) != length:
-            raise ArtifactCorruptedError("A chunk is shorter than its manifest says", where=f"chunk sha256:{digest}")
-        yield block
-
-
-def read_tree(entries: Sequence[Entry], root: Path, get: Callable[[str], bytes]) -> None:
-    """Lay a file or folder at `root`, read-only, from its entries.
-
-    Raises:
-        ArtifactCorruptedError: A path leads out of the root.
-    """
-    for entry in entries:
-        path = root / entry.path if entry.path else root
-        if ".." in Path(entry.path).parts or Path(entry.path).is_absolute():
-            raise ArtifactCorruptedError("A manifest names a path outside of its folder", where=entry.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if entry.kind == "folder":
-            path.mkdir(parents=True, exist_ok=True)
-        elif entry.kind == "link":
-            path.symlink_to(entry.target)
-        else:
-            with path.open("wb") as file:
-                file.writelines(read_pieces(entry, get))
-            path.chmod(0o555 if entry.executable else 0o444)
+def cuts(size: int) -> Iterator[tuple[int, int]]:
+    """Yield the offset and length of each chunk of that many bytes."""
+    for start in range(0, size, CHUNK_SIZE):
+        yield start, min(CHUNK_SIZE, size - start)

@@ -24,7 +24,13 @@ class FilesystemArtifactStore(ObjectArtifactStore):
 
     flavor: ClassVar[str] = "local"
     provides: ClassVar[frozenset[str]] = frozenset({"folder"})
+    ordered: ClassVar[bool] = False
     path: AnchoredPath = Field(default=Path(".stackgraft/artifacts"), validate_default=True, description="Folder of the store.")
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.path)
 
     def open(self) -> ObjectStore:
         """Open the folder, which is made where it is absent."""

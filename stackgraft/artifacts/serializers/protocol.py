@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from stackgraft.errors import ArtifactError
+from stackgraft.errors import ArtifactError, UnserializableError
 
 GROUP = "stackgraft.serializer"
 Buffer = bytes | bytearray | memoryview
@@ -69,6 +69,6 @@ def needed(module: str, install: str = "") -> Any:
         ) from absent
 
 
-def refused(kind: str, *, where: str = "", why: str = "", next_step: str = "") -> ArtifactError:
+def refused(kind: str, *, where: str = "", why: str = "", next_step: str = "") -> UnserializableError:
     """Return the error for a value, or a part of one, that cannot be written."""
-    return ArtifactError(f"No serializer takes {kind}", where=where, why=why, next_step=next_step or "ask for pickle by name")
+    return UnserializableError(f"No serializer takes {kind}", where=where, why=why, next_step=next_step or "ask for pickle by name")

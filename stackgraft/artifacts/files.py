@@ -1,0 +1,174 @@
+"""Files and folders on their way into chunks and back: bounded memory, several chunks at once, no path that escapes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stackgraft.artifacts.content import CHUNK_SIZE, Block, Chunk, Entry, Manifest
+from stackgraft.artifacts.objects import Objects
+from stackgraft.errors import ArtifactCorruptedError, ArtifactError
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A file, or a folder with all below it, as it lies on the disk.
+
+    Attributes:
+        root: The folder that the entries' paths start from.
+        entries: Its files, folders and symlinks, sorted by path.
+        stats: What the disk said about each, in the same order.
+    """
+
+    root: Path
+    entries: Sequence[Entry]
+    stats: Sequence[os.stat_result]
+
+    @classmethod
+    def at(cls, path: Path) -> Tree:
+        """List a file or a folder.
+
+        Raises:
+            ArtifactError: Something in it is neither file, folder nor symlink, or a symlink leads out of it.
+        """
+        root, found = (path, sorted(_below(path, ""))) if path.is_dir() else (path.parent, [(path.name, path.stat())])
+        return cls(root, [_entry(root, name, info) for name, info in found], [info for _, info in found])
+
+
+def _below(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(folder) as found:
+        for item in found:
+            yield prefix + item.name, item.stat(follow_symlinks=False)
+            if item.is_dir(follow_symlinks=False):
+                yield from _below(Path(item.path), f"{prefix}{item.name}/")
+
+
+def _entry(root: Path, path: str, info: os.stat_result) -> Entry:
+    if not path.isprintable() and _unencodable(path):
+        raise ArtifactError("A file's name is not UTF-8", where=ascii(os.path.join(root, path)), next_step="rename it")  # noqa: PTH118 - a name, not a path
+    if stat.S_ISREG(info.st_mode):
+        return Entry(path, size=info.st_size, executable=bool(info.st_mode & stat.S_IXUSR))
+    if stat.S_ISDIR(info.st_mode):
+        return Entry(path)
+    if stat.S_ISLNK(info.st_mode) and _stays(root / path, root):
+        return Entry(path, target=os.fspath((root / path).readlink()))
+    raise ArtifactError(
+        "A folder holds something that cannot be stored", where=f"{root / path}", why="it is a device, a socket, or a link that leads out"
+    )
+
+
+def _unencodable(path: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
+def _stays(link: Path, root: Path) -> bool:
+    return not link.readlink().is_absolute() and link.resolve().is_relative_to(root.resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class BlockReader:
+    """Reads blocks of a tree into buffers that are used again: one for each thread.
+
+    Attributes:
+        tree: The files.
+    """
+
+    tree: Tree
+    _buffers: threading.local = field(default_factory=threading.local)
+
+    def read(self, block: Block) -> memoryview:
+        """Return a block's bytes, valid until the same thread reads the next.
+
+        Raises:
+            ArtifactError: A file changed while it was read.
+        """
+        buffer = memoryview(self._buffers.__dict__.setdefault("buffer", bytearray(CHUNK_SIZE)))
+        position = 0
+        for index, offset, length in block:
+            self._fill(buffer[position : position + length], self.tree.entries[index], offset)
+            position += length
+        return buffer[:position]
+
+    def _fill(self, view: memoryview, entry: Entry, offset: int) -> None:
+        path = f"{self.tree.root}/{entry.path}"
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            read = os.preadv(file, [view], offset)
+            if read != len(view) or os.fstat(file).st_size != entry.size:
+                raise ArtifactError("A file changed while it was saved", where=path, next_step="save it once nothing writes to it")
+        finally:
+            os.close(file)
+
+
+def read_value(manifest: Manifest, objects: Objects) -> memoryview:
+    """Return a value's bytes, verified."""
+    if len(manifest.chunks) == 1:
+        [chunk] = manifest.chunks
+        return objects.get_chunk(chunk.digest, chunk.size)
+    content = memoryview(bytearray(manifest.size))
+
+    def read(chunk: Chunk) -> None:
+        for view, (_, offset, length) in parts_of(chunk, objects):
+            content[offset : offset + length] = view
+
+    objects.each(read, manifest.chunks)
+    return content
+
+
+def lay(manifest: Manifest, folder: Path, objects: Objects) -> None:
+    """Lay an artifact's files into an empty folder, read-only.
+
+    Raises:
+        ArtifactCorruptedError: A chunk is damaged, or a symlink leads out of the folder.
+        OSError: The disk refused.
+    """
+    files = [entry for entry in manifest.entries if entry.size is not None]
+    links = [entry for entry in manifest.entries if entry.target is not None]
+    for entry in manifest.entries:
+        if entry.size is None and entry.target is None:
+            (folder / entry.path).mkdir(parents=True)
+    for entry in files:
+        if not entry.size:
+            (folder / entry.path).touch()
+    objects.each(_writer(manifest, folder, objects), manifest.chunks)
+    for entry in files:
+        os.chmod(f"{folder}/{entry.path}", 0o555 if entry.executable else 0o444)  # noqa: PTH101 - ten thousand of them
+    for entry in links:
+        _link(folder, entry)
+
+
+def _writer(manifest: Manifest, folder: Path, objects: Objects) -> Callable[[Chunk], None]:
+    def write(chunk: Chunk) -> None:
+        for view, (index, offset, _) in parts_of(chunk, objects):
+            _write(f"{folder}/{manifest.entries[index].path}", view, offset)
+
+    return write
+
+
+def parts_of(chunk: Chunk, objects: Objects) -> Iterator[tuple[memoryview, tuple[int, int, int]]]:
+    """Yield each part of a chunk with its bytes, verified."""
+    content, position = objects.get_chunk(chunk.digest, chunk.size), 0
+    for part in chunk.block:
+        yield content[position : position + part[2]], part
+        position += part[2]
+
+
+def _write(path: str, view: memoryview, offset: int) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        while view:
+            written = os.pwrite(file, view, offset)
+            view, offset = view[written:], offset + written
+    finally:
+        os.close(file)
+
+
+def _link(folder: Path, entry: Entry) -> None:
+    link = folder / entry.path
+    link.symlink_to(entry.target or "")
+    if not _stays(link, folder):
+        raise ArtifactCorruptedError("A manifest holds a link that leads out of its folder", where=entry.path)

@@ -1,0 +1,1 @@
+"""Flavors that run on AWS: one file per service."""
