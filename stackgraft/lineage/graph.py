@@ -132,21 +132,21 @@ class _Walk:
         self.edges: dict[Edge, None] = {}
 
     def all(self, step: Step, *, backward: bool) -> None:
-        """Follow a step from the root and from all that it meets."""
-        waiting = deque([self.root])
+        """Follow a step from the root and from all that it meets, even where the other direction met it before."""
+        waiting, seen = deque([self.root]), {self.root.id}
         while waiting:
-            waiting.extend(self.nearest(waiting.popleft(), step, backward=backward))
+            fresh = {node.id: node for node in self.nearest(waiting.popleft(), step, backward=backward) if node.id not in seen}
+            seen |= fresh.keys()
+            waiting.extend(fresh.values())
 
-    def nearest(self, node: Node, step: Step, *, backward: bool) -> Iterator[Node]:
-        """Take one step from a node; return what it met for the first time."""
-        fresh = []
+    def nearest(self, node: Node, step: Step, *, backward: bool) -> list[Node]:
+        """Take one step from a node; return what it met."""
+        met = []
         for other, kind in step(node):
-            known = other.id in self.nodes
             if not self.add(*((other, node) if backward else (node, other)), kind):
                 break
-            if not known:
-                fresh.append(other)
-        return iter(fresh)
+            met.append(other)
+        return met
 
     def add(self, source: Node, target: Node, kind: str) -> bool:
         """Add an edge and the node at its other end, unless there are too many."""

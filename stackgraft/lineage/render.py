@@ -48,17 +48,22 @@ def remark(node: Node) -> str:
 
 
 def tree(lineage: Lineage) -> Tree:
-    """Return the lineage as a tree: what led to the root above, what it led to below; what was shown before is only named."""
+    """Return the lineage as a tree: what led to the root, and what it led to; what was shown before is only named."""
     from rich.tree import Tree  # noqa: PLC0415 - an extra
 
     nodes = {node.id: node for node in lineage.nodes}
     root = nodes[lineage.root]
     shown = Tree(_label(root), guide_style="dim")
     before, after = _neighbors(lineage.edges, backward=True), _neighbors(lineage.edges, backward=False)
-    if before.get(root.id):
-        _grow(shown.add("made from", style="dim"), root.id, before, nodes, {root.id})
-    if after.get(root.id):
-        _grow(shown.add("led to", style="dim"), root.id, after, nodes, {root.id})
+    if root.kind is Kind.RUN:
+        for task, _ in after.get(root.id, ()):
+            branch = shown.add(_label(nodes[task]))
+            for there, kind in [near for near in before[task] if near[0] != root.id] + after.get(task, []):
+                branch.add(_label(nodes[there], kind))
+    else:
+        for title, neighbors in (("made from", before), ("led to", after)):
+            if root.id in neighbors:
+                _grow(shown.add(title, style="dim"), root.id, neighbors, nodes)
     if lineage.truncated:
         shown.add(f"… only the nearest {len(nodes)} are shown", style="dim")
     return shown
@@ -72,25 +77,26 @@ def _neighbors(edges: Sequence[Edge], *, backward: bool) -> Mapping[str, list[tu
     return found
 
 
-def _grow(branch: Tree, root: str, neighbors: Mapping[str, list[tuple[str, str]]], nodes: Mapping[str, Node], seen: set[str]) -> None:
-    waiting = [(branch, root, 0)]
+def _grow(trunk: Tree, root: str, neighbors: Mapping[str, list[tuple[str, str]]], nodes: Mapping[str, Node]) -> None:
+    seen = {root}
+    waiting = [(trunk, near, 0) for near in reversed(neighbors[root])]
     while waiting:
-        branch, here, depth = waiting.pop()
-        grown = []
-        for there, kind in neighbors.get(here, []):
-            again = there in seen or depth >= _DEEPEST
-            leaf = branch.add(_label(nodes[there], kind, again=again and there in neighbors), style="default")
-            if not again:
-                seen.add(there)
-                grown.append((leaf, there, depth + 1))
-        waiting.extend(reversed(grown))
+        branch, (here, kind), depth = waiting.pop()
+        further = neighbors.get(here, [])
+        again = here in seen and bool(further)
+        leaf = branch.add(_label(nodes[here], kind, again=again), style="default")
+        if not again and depth >= _DEEPEST and further:
+            leaf.add("…")
+        elif not again:
+            waiting.extend((leaf, near, depth + 1) for near in reversed(further))
+        seen.add(here)
 
 
 def _label(node: Node, edge: str = "", *, again: bool = False) -> Text:
     from rich.text import Text  # noqa: PLC0415 - an extra
 
     label = Text(no_wrap=True, overflow="ellipsis")
-    label.append(f"{edge} " if edge else "", "dim")
+    label.append(f"{plain(edge)} " if edge else "", "dim")
     label.append(plain(node.label), _STYLES[node.kind])
     label.append("  " + ("see above" if again else plain(remark(node))), "dim")
     label.rstrip()
