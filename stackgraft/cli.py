@@ -23,7 +23,7 @@ from stackgraft.artifacts.ref import ArtifactRef
 from stackgraft.artifacts.store import ObjectArtifactStore
 from stackgraft.errors import BackendError, ConfigError, IncompatibleStackError, StackError
 from stackgraft.lineage import log_of, openlineage, picture, render
-from stackgraft.lineage.graph import LIMIT, Graph
+from stackgraft.lineage.graph import Graph
 from stackgraft.lineage.nodes import Kind, Lineage
 from stackgraft.lineage.subject import Subjects
 from stackgraft.stack import Stack
@@ -35,6 +35,7 @@ app = typer.Typer(
 artifacts = typer.Typer(help="Look at a stack's artifacts, and keep its store.", epilog=_CODES, no_args_is_help=True)
 app.add_typer(artifacts, name="artifacts")
 
+_SHOWN = 200
 StackOption = Annotated[str | None, typer.Option("--stack", help="The stack in stacks.toml; the active one by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -70,7 +71,7 @@ def lineage(
     form: Annotated[Format, typer.Option("--format", help="How it is shown.")] = Format.TREE,
     as_json: JsonOption = False,
     output: Annotated[Path | None, typer.Option(help="The file to write; stdout by default.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Nodes at most; the nearest are shown.")] = LIMIT,
+    limit: Annotated[int, typer.Option(min=1, help="Nodes at most; the nearest are shown.")] = _SHOWN,
     stack: StackOption = None,
 ) -> None:
     """Show what made an artifact, image or service, what it led to, or what a run did."""

@@ -92,7 +92,7 @@ def _layers(nodes: Sequence[str], pairs: Sequence[Pair]) -> dict[str, int]:
     for node in order:
         layer[node] = 1 + max((layer[source] for source in sources[node]), default=-1)
     for node in reversed(order):
-        if targets[node] and not sources[node]:
+        if targets[node]:
             layer[node] = min(layer[target] for target in targets[node]) - 1
     return layer
 

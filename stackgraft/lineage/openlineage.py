@@ -123,7 +123,7 @@ def _tags(name: str, tags: Mapping[str, str]) -> Json:
     return _facet(name, "1-0-0", tags=[{"key": key, "value": value, "source": "STACKGRAFT"} for key, value in tags.items() if value])
 
 
-def _facet(name: str, schema: str, **fields: object) -> Json:
+def _facet(name: str, schema: str, /, **fields: object) -> Json:
     return {"_producer": producer(), "_schemaURL": f"{_SPEC}/facets/{schema}/{name}.json#/$defs/{name}", **fields}
 
 

@@ -11,12 +11,13 @@ from html import escape
 
 from stackgraft.lineage.layout import Layout, Point, layout
 from stackgraft.lineage.nodes import Edge, Lineage, Node
-from stackgraft.lineage.render import plain, remark
+from stackgraft.lineage.render import moment, plain, remark
 
 _WIDTH, _HEIGHT = 210, 46
 _GAP_X, _GAP_Y = 90, 22
 _MARGIN = 24
 _LONGEST = 30
+_MOMENTS = {"started", "ended", "since"}
 _STYLE = """
 svg{font:13px system-ui,sans-serif;background:#fff}
 .node rect{fill:#fff;stroke:#64748b;stroke-width:1.2}
@@ -25,7 +26,7 @@ svg{font:13px system-ui,sans-serif;background:#fff}
 .service rect{fill:#f0fdf4;stroke:#16a34a}.run rect{fill:#fefce8;stroke:#ca8a04}
 .bad rect{fill:#fef2f2;stroke:#dc2626}
 .root rect{stroke-width:3}
-.edge path{fill:none;stroke:#94a3b8;stroke-width:1.3}.edge text{fill:#64748b;font-size:10px;text-anchor:middle}
+.edge path{fill:none;stroke:#94a3b8;stroke-width:1.3}.edge text{fill:#64748b;font-size:10px;text-anchor:middle;paint-order:stroke;stroke:#fff;stroke-width:3px}
 """
 _PAGE_STYLE = """
 body{margin:0;display:flex;height:100vh;font:14px system-ui,sans-serif;color:#0f172a}
@@ -68,9 +69,7 @@ def html(lineage: Lineage) -> str:
 
     The page's policy lets only its own script and style in, by their hashes, so that no name in it can become code.
     """
-    details = [
-        {"label": plain(node.label), "facts": [[plain(key), plain(_text(value))] for key, value in _facts(node)]} for node in lineage.nodes
-    ]
+    details = [{"label": plain(node.label), "facts": [[plain(key), plain(value)] for key, value in _facts(node)]} for node in lineage.nodes]
     data = json.dumps(details).replace("<", "\\u003c")
     style = _STYLE + _PAGE_STYLE
     policy = f"default-src 'none'; script-src '{_hash(_SCRIPT)}'; style-src '{_hash(style)}'"
@@ -150,13 +149,13 @@ def _short(text: str, longest: int) -> str:
     return escape(shown if len(shown) <= longest else f"{shown[: longest - 1]}…")
 
 
-def _facts(node: Node) -> Iterator[tuple[str, object]]:
+def _facts(node: Node) -> Iterator[tuple[str, str]]:
     yield "kind", str(node.kind)
-    yield from node.details.items()
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    for name, value in node.details.items():
+        if name in _MOMENTS:
+            yield name, f"{moment(value)} UTC"
+        else:
+            yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _hash(text: str) -> str:

@@ -13,6 +13,8 @@ from stackgraft.artifacts.ref import ArtifactRef, is_ref
 from stackgraft.errors import ArtifactCorruptedError
 
 Outcome = Literal["success", "failed", "cancelled", "skipped"]
+_TRY = {"engine": "", "pipeline": "", "run": "", "task": "", "map_index": -1, "try_number": 1}
+"""What names a try, with the fields' defaults."""
 
 
 def _storable(text: object) -> object:
@@ -94,8 +96,7 @@ class LineageRecord(BaseModel):
     @property
     def id(self) -> str:
         """The record's name, from what names the try: writing it twice is writing it once."""
-        key = [self.engine, self.pipeline, self.run, self.task, self.map_index, self.try_number]
-        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+        return record_id({name: getattr(self, name) for name in _TRY})
 
     def to_bytes(self) -> bytes:
         """Return the record as JSON, without what is at its default."""
@@ -114,6 +115,12 @@ class LineageRecord(BaseModel):
             finding = invalid.errors(include_url=False)[0]
             why = f"{'.'.join(map(str, finding['loc']))}: {finding['msg']}".removeprefix(": ")
             raise ArtifactCorruptedError("A lineage record cannot be read", where=where, why=why) from None
+
+
+def record_id(record: Mapping[str, Any]) -> str:
+    """Return a record's id from its JSON, in which defaults may be left out."""
+    key = [record.get(name, default) for name, default in _TRY.items()]
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
 
 def refs_in(value: Any) -> Iterator[ArtifactRef]:

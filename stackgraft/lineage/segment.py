@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stackgraft.errors import ArtifactCorruptedError, ConfigError
-from stackgraft.lineage.record import LineageRecord
 from stackgraft.lineage.records import COLUMNS, columns_of
 
 if TYPE_CHECKING:
@@ -83,17 +82,11 @@ class Segment:
             replaces: The segments whose records are all in this one, or in others that are there.
         """
         pyarrow = arrow()
-        rows = sorted(((LineageRecord.from_bytes(content), content) for content in records), key=lambda row: (row[0].started, row[0].id))
-        found = [columns_of(record) for record, _ in rows]
-        columns: dict[str, Any] = {name: [row[name] for row in found] for name in COLUMNS}
-        columns["record"] = [content for _, content in rows]
-        types = {name: pyarrow.binary() if name == "record" else pyarrow.list_(pyarrow.string()) for name in columns}
-        schema = pyarrow.schema(types.items(), metadata={_REPLACES: json.dumps(sorted(replaces))})
+        table = _table(records).replace_schema_metadata({_REPLACES: json.dumps(sorted(replaces))})
         sink = io.BytesIO()
-        table = pyarrow.table(columns, schema=schema)
         pyarrow.parquet.write_table(table, sink, compression="zstd", row_group_size=_GROUP)
         content = sink.getvalue()
-        return f"{generation:010}-{len(rows)}-{hashlib.sha256(content).hexdigest()[:32]}.parquet", content
+        return f"{generation:010}-{len(table)}-{hashlib.sha256(content).hexdigest()[:32]}.parquet", content
 
     @property
     def replaces(self) -> frozenset[str]:
@@ -145,3 +138,23 @@ class Segment:
             order = arrow().compute.sort_indices(values)
             self._sorted[name] = values.take(order), rows.take(order)
         return self._sorted[name]
+
+
+def _table(records: Iterable[bytes]) -> pa.Table:
+    """Return the records as a table; flat lists, since the garbage collector would look through a hundred thousand short ones."""
+    pyarrow = arrow()
+    contents, started = [], []
+    values: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    ends: dict[str, list[int]] = {name: [0] for name in COLUMNS}
+    for content in records:
+        record = json.loads(content)
+        contents.append(content)
+        started.append(float(record["started"]))
+        for name, found in columns_of(record).items():
+            values[name] += found
+            ends[name].append(len(values[name]))
+    text = {name: pyarrow.array(values[name], pyarrow.string()) for name in COLUMNS}
+    columns = {name: pyarrow.ListArray.from_arrays(pyarrow.array(ends[name], pyarrow.int32()), text[name]) for name in COLUMNS}
+    age = pyarrow.table({"started": pyarrow.array(started, pyarrow.float64()), "id": text["id"]})
+    order = pyarrow.compute.sort_indices(age, [("started", "ascending"), ("id", "ascending")])
+    return pyarrow.table({**columns, "record": pyarrow.array(contents, pyarrow.binary())}).take(order)
