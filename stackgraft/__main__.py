@@ -10,9 +10,12 @@ def main() -> None:
     try:
         from stackgraft.cli import run  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as missing:
-        if missing.name not in {"typer", "rich"}:
+        if (missing.name or "").partition(".")[0] not in {"typer", "rich"}:
             raise
-        sys.exit(f"The command line needs a package that is not installed\n  why: {missing}\n  next: pip install 'stackgraft[cli]'")
+        sys.stderr.write(
+            f"The command line needs a package that is not installed\n  why: {missing}\n  next: pip install 'stackgraft[cli]'\n"
+        )
+        sys.exit(2)
     run()
 
 
