@@ -149,6 +149,7 @@ def prepared(log: LineageLog) -> set[str]:
     return expected | written(log, 3, first=20)
 
 
+@pytest.mark.parametrize("store", ["local", "seaweed"], indirect=True)
 def test_a_compactor_that_dies_before_any_of_its_requests_loses_and_doubles_nothing(log: LineageLog) -> None:
     expected = sorted(prepared(log))
     for steps in range(100):
