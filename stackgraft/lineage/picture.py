@@ -7,16 +7,17 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 
 from stackgraft.lineage.layout import Layout, Point, layout
-from stackgraft.lineage.nodes import Edge, Lineage, Node
+from stackgraft.lineage.nodes import Edge, Kind, Lineage, Node
 from stackgraft.lineage.render import moment, plain, remark
 
-_WIDTH, _HEIGHT = 210, 46
+_WIDTH, _HEIGHT = 230, 46
 _GAP_X, _GAP_Y = 90, 22
 _MARGIN = 24
-_LONGEST = 30
+_LONGEST = 28
 _MOMENTS = {"started", "ended", "since"}
 _STYLE = """
 svg{font:13px system-ui,sans-serif;background:#fff}
@@ -54,14 +55,15 @@ nodes.forEach(node => {
   node.addEventListener('click', () => show(node));
   node.addEventListener('keydown', event => { if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); show(node); } });
 });
-show(document.querySelector('.root'));
-document.querySelector('.root').scrollIntoView({block: 'center', inline: 'center'});
+const first = document.querySelector('.root') || nodes[0];
+show(first);
+first.scrollIntoView({block: 'center', inline: 'center'});
 """
 
 
 def svg(lineage: Lineage) -> str:
     """Return the lineage as an SVG document."""
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{_svg(lineage, _STYLE)}\n'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{_svg(_drawn(lineage), _STYLE)}\n'
 
 
 def html(lineage: Lineage) -> str:
@@ -69,6 +71,7 @@ def html(lineage: Lineage) -> str:
 
     The page's policy lets only its own script and style in, by their hashes, so that no name in it can become code.
     """
+    lineage = _drawn(lineage)
     details = [{"label": plain(node.label), "facts": [[plain(key), plain(value)] for key, value in _facts(node)]} for node in lineage.nodes]
     data = json.dumps(details).replace("<", "\\u003c")
     style = _STYLE + _PAGE_STYLE
@@ -79,6 +82,12 @@ def html(lineage: Lineage) -> str:
         f'<aside><h1 id="title"></h1><table id="facts"></table></aside>\n'
         f'<script type="application/json" id="details">{data}</script><script>{_SCRIPT}</script></body></html>\n'
     )
+
+
+def _drawn(lineage: Lineage) -> Lineage:
+    """Return what is drawn: of a run its tasks alone, since lines from the run to all of them would hide those between them."""
+    nodes = tuple(node for node in lineage.nodes if node.kind is not Kind.RUN)
+    return replace(lineage, nodes=nodes, edges=tuple(edge for edge in lineage.edges if edge.kind != "task")) if nodes else lineage
 
 
 def _svg(lineage: Lineage, style: str) -> str:

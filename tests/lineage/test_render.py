@@ -119,6 +119,14 @@ def test_a_picture_draws_every_node_and_edge_within_its_frame() -> None:
     assert all(0 <= x <= width - picture._WIDTH and 0 <= y <= height - picture._HEIGHT for x, y in places)
 
 
+def test_a_picture_of_a_run_draws_its_tasks_and_no_line_from_the_run_to_each() -> None:
+    graph = Graph(loose(run(1)))
+    drawn = picture.svg(graph.around(graph.runs("r1")[0]))
+    assert drawn.count('class="node task') == 9
+    assert 'class="node run' not in drawn
+    assert ">task<" not in drawn
+
+
 class Page(HTMLParser):
     """Collects the tags and attributes of a page."""
 
