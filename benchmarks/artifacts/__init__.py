@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/artifacts.py``: servers, peers' environments, measured runs, families of rows, goals."""
