@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import threading
@@ -86,12 +87,18 @@ class BlockReader:
         Raises:
             ArtifactError: A file changed while it was read.
         """
-        buffer = memoryview(self._buffers.__dict__.setdefault("buffer", bytearray(CHUNK_SIZE)))
+        buffer = self._buffer()
         position = 0
         for index, offset, length in block:
             self._fill(buffer[position : position + length], self.tree.entries[index], offset)
             position += length
         return buffer[:position]
+
+    def _buffer(self) -> memoryview:
+        if not hasattr(self._buffers, "whole"):
+            self._buffers.whole = memoryview(mmap.mmap(-1, CHUNK_SIZE))  # the allocator would keep the memory once it is freed
+        whole: memoryview = self._buffers.whole
+        return whole
 
     def _fill(self, view: memoryview, entry: Entry, offset: int) -> None:
         path = f"{self.tree.root}/{entry.path}"
