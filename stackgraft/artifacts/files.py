@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from stackgraft.artifacts.content import CHUNK_SIZE, PACKED_BELOW, Block, Chunk, Entry, Manifest
@@ -148,7 +147,7 @@ def lay(manifest: Manifest, folder: Path, objects: Objects) -> None:
             (folder / entry.path).touch()
     objects.each(_writer(manifest, folder, objects), manifest.chunks)
     for entry in files:
-        if not entry.size or entry.size >= PACKED_BELOW:  # a packed one is made so
+        if not entry.size or entry.size >= PACKED_BELOW:  # others were made so
             os.chmod(f"{folder}/{entry.path}", _mode(entry))  # noqa: PTH101 - a string, as above
     for entry in links:
         _link(folder, entry)
@@ -157,15 +156,21 @@ def lay(manifest: Manifest, folder: Path, objects: Objects) -> None:
 def _writer(manifest: Manifest, folder: Path, objects: Objects) -> Callable[[Chunk], None]:
     turn = threading.Lock()  # as packs are read in turn
 
-    def write(chunk: Chunk) -> None:
-        parts = parts_of(chunk, objects)
-        first = next(parts)  # fetched and verified before it is this one's turn
-        with turn if len(chunk.block) > 1 else nullcontext():
-            for view, (index, offset, _) in chain([first], parts):
+    def write_pack(chunk: Chunk) -> None:
+        parts = list(parts_of(chunk, objects))  # fetched and verified before it is this one's turn
+        with turn:
+            for view, (index, offset, _) in parts:
                 entry = manifest.entries[index]
-                _write(f"{folder}/{entry.path}", view, offset, _mode(entry) if (entry.size or 0) < PACKED_BELOW else 0o644)
+                _write(f"{folder}/{entry.path}", view, offset, _made_mode(entry))
 
-    return write
+    def write_slice(chunk: Chunk) -> None:
+        [(index, offset, _)] = chunk.block
+        entry = manifest.entries[index]
+        for piece in objects.pieces(chunk.digest, chunk.size):
+            _write(f"{folder}/{entry.path}", piece, offset, _made_mode(entry))
+            offset += len(piece)
+
+    return lambda chunk: write_slice(chunk) if len(chunk.block) == 1 else write_pack(chunk)
 
 
 def parts_of(chunk: Chunk, objects: Objects) -> Iterator[tuple[memoryview, tuple[int, int, int]]]:
@@ -178,6 +183,11 @@ def parts_of(chunk: Chunk, objects: Objects) -> Iterator[tuple[memoryview, tuple
 
 def _mode(entry: Entry) -> int:
     return 0o555 if entry.executable else 0o444
+
+
+def _made_mode(entry: Entry) -> int:
+    """Return the mode that a file is made with: a small one is written at once, so that it need not be changed later."""
+    return _mode(entry) if (entry.size or 0) < PACKED_BELOW else 0o644
 
 
 def _write(path: str, view: memoryview, offset: int, mode: int) -> None:

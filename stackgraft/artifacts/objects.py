@@ -29,6 +29,8 @@ ResultT = TypeVar("ResultT")
 SPARED = timedelta(days=1)
 """How long `gc` spares what nothing names, since a writer may be about to name it."""
 CLOCK_KEY = "clock"
+PIECE_SIZE = 1 << 20
+"""Bytes of a piece at least, which is no less than what a small file has."""
 _PASSING = re.compile(r"timed out|error sending request|connection (?:reset|closed)|status: (?:429|5\d\d)|SlowDown", re.IGNORECASE)
 
 
@@ -41,6 +43,7 @@ class Objects:
         place: What errors call it, such as ``s3://bucket/prefix``.
         workers: How many requests run at once.
         ordered: Whether listings come sorted by key.
+        streamed: Whether large chunks are read piece by piece, which a folder does slower than whole.
         compress: Whether chunks for which a probe says that it pays are stored as zstd frames.
     """
 
@@ -48,6 +51,7 @@ class Objects:
     place: str
     workers: int
     ordered: bool = False
+    streamed: bool = False
     compress: bool = False
 
     def read(self, key: str) -> memoryview:
@@ -117,16 +121,36 @@ class Objects:
         Raises:
             ArtifactCorruptedError: It is missing, or does not match its digest.
         """
-        where = f"chunk sha256:{digest} in {self.place}"
-        try:
-            content = self.read(chunk_key(digest))
-        except FileNotFoundError:
-            raise ArtifactCorruptedError("A chunk is missing", where=where) from None
-        if size is not None and len(content) < size:
-            content = compression.unpacked(content, size)
-        if size not in {None, len(content)} or hashlib.sha256(content).hexdigest() != digest:
-            raise ArtifactCorruptedError("A chunk does not match its digest and was refused", where=where)
-        return content
+        with self._chunk(digest) as key:
+            content = self.read(key)
+        return self._plain(content, digest, size)
+
+    def pieces(self, digest: str, size: int) -> Iterator[memoryview]:
+        """Yield a chunk's bytes, where the storage streams in pieces, so that few of them are in memory at once.
+
+        The last one is followed by the verdict: whoever has written them throws them away if that is an error.
+
+        Raises:
+            ArtifactCorruptedError: As for `get_chunk`.
+        """
+        if not self.streamed:
+            yield self.get_chunk(digest, size)
+            return
+        hasher = hashlib.sha256()
+        with self._chunk(digest) as key, self._translated(key, absent_is_known=True):
+            found = obstore.get(self.storage, key)
+            if found.meta["size"] != size:  # a frame, which is unpacked whole
+                yield self._plain(memoryview(found.bytes()), digest, size)
+                return
+            for piece in found.stream(min_chunk_size=PIECE_SIZE):
+                hasher.update(piece)
+                yield memoryview(piece)
+        self.check(digest, hasher.hexdigest())
+
+    def check(self, digest: str, found: str) -> None:
+        """Refuse a chunk whose bytes have another digest than its name says."""
+        if found != digest:
+            raise self._damaged("A chunk does not match its digest and was refused", digest)
 
     def now(self) -> datetime:
         """Return the storage's own time, which the times of its objects are compared with."""
@@ -149,6 +173,24 @@ class Objects:
             return [function(item) for item in known]
         with ThreadPoolExecutor(min(self.workers, len(known)), thread_name_prefix="stackgraft-objects") as pool:
             return list(pool.map(function, known))
+
+    def _plain(self, content: memoryview, digest: str, size: int | None) -> memoryview:
+        if size is not None and len(content) < size:
+            content = compression.unpacked(content, size)
+        if size not in {None, len(content)}:
+            raise self._damaged("A chunk does not have its size and was refused", digest)
+        self.check(digest, hashlib.sha256(content).hexdigest())
+        return content
+
+    @contextmanager
+    def _chunk(self, digest: str) -> Iterator[str]:
+        try:
+            yield chunk_key(digest)
+        except FileNotFoundError:
+            raise self._damaged("A chunk is missing", digest) from None
+
+    def _damaged(self, what: str, digest: str) -> ArtifactCorruptedError:
+        return ArtifactCorruptedError(what, where=f"chunk sha256:{digest} in {self.place}")
 
     def _age(self, key: str) -> timedelta:
         try:

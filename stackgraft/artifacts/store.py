@@ -49,6 +49,7 @@ class ObjectArtifactStore(Component):
 
     role: ClassVar[str] = "artifact_store"
     ordered: ClassVar[bool] = True
+    streamed: ClassVar[bool] = True
     cache: AnchoredPath = Field(
         default=Path("~/.cache/stackgraft/artifacts"), validate_default=True, description="Folder of the read cache."
     )
@@ -196,7 +197,9 @@ def _hex(reference: ArtifactRef) -> str:
 
 @lru_cache(maxsize=16)
 def _opened(store: ObjectArtifactStore) -> Objects:
-    return Objects(store.open(), store.place, store.workers, ordered=store.ordered, compress=store.compression == "auto")
+    return Objects(
+        store.open(), store.place, store.workers, ordered=store.ordered, streamed=store.streamed, compress=store.compression == "auto"
+    )
 
 
 @lru_cache(maxsize=16)

@@ -25,6 +25,7 @@ class FilesystemArtifactStore(ObjectArtifactStore):
     flavor: ClassVar[str] = "local"
     provides: ClassVar[frozenset[str]] = frozenset({"folder"})
     ordered: ClassVar[bool] = False
+    streamed: ClassVar[bool] = False
     path: AnchoredPath = Field(default=Path(".stackgraft/artifacts"), validate_default=True, description="Folder of the store.")
 
     @property

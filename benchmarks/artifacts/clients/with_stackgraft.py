@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +22,8 @@ if TYPE_CHECKING:
 class SinkObjects(Objects):
     """The sink's objects. It serves a pattern, so each chunk is hashed as ever and the comparison's outcome is ignored."""
 
-    def get_chunk(self, digest: str, size: int | None = None) -> memoryview:
-        """Return a chunk's bytes, hashed."""
-        del size
-        content = self.read(chunk_key(digest))
-        hashlib.sha256(content).hexdigest()
-        return content
+    def check(self, digest: str, found: str) -> None:
+        """Let any bytes pass, once they are hashed."""
 
     def put_chunk(self, digest: str, content: Buffer, *, plain: bool = False) -> None:
         """Store a chunk; keep the manifest, the one that is stored plain, beside the cache, since the sink cannot give it back."""
@@ -44,7 +39,7 @@ class SinkStore(S3ArtifactStore):
     def objects(self) -> Objects:
         """The sink's objects."""
         real = super().objects
-        return SinkObjects(real.storage, real.place, real.workers, real.ordered, real.compress)
+        return SinkObjects(real.storage, real.place, real.workers, real.ordered, real.streamed, real.compress)
 
     def manifest(self, reference: ArtifactRef) -> Manifest:
         """Ask the sink for the manifest like any other chunk, and read the one that was kept."""
