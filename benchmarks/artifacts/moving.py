@@ -31,26 +31,25 @@ PIECE = 8 << 20
 def large_on_sink(bench: Bench) -> None:
     """Send and fetch 2 GiB: what the clients themselves cost."""
     with _file(bench, LARGE) as source, sink(bench.scratch) as server:
-        _there_and_back(bench, "2 GiB, sink", ("put", "get"), source, server, (BOTO3, S3FS, STACKGRAFT))
+        _there_and_back(bench, "2 GiB, sink", ("put", "get"), source, server, BOTO3, S3FS, STACKGRAFT)
 
 
 def large_on_server(bench: Bench) -> None:
     """Send and fetch 512 MiB on a real server, where every client verifies what it verifies by default."""
     with _file(bench, LARGE_ON_SERVER) as source, seaweed(bench.scratch) as server:
-        _there_and_back(bench, "512 MiB, SeaweedFS", ("put", "get"), source, server, (BOTO3, STACKGRAFT))
+        _there_and_back(bench, "512 MiB, SeaweedFS", ("put", "get"), source, server, BOTO3, STACKGRAFT)
 
 
 def small_on_sink(bench: Bench) -> None:
     """Send and fetch 10,000 files of 4 KiB."""
     with _folder(bench, *SMALL_FILES) as source, sink(bench.scratch) as server:
-        _there_and_back(bench, "10,000 x 4 KiB, sink", ("put_many", "get_many"), source, server, (S3FS, STACKGRAFT))
+        _there_and_back(bench, "10,000 x 4 KiB, sink", ("put_many", "get_many"), source, server, S3FS, STACKGRAFT)
 
 
 def small_on_server(bench: Bench) -> None:
     """Send and fetch 1,000 files of 64 KiB."""
     with _folder(bench, *SMALL_FILES_ON_SERVER) as source, seaweed(bench.scratch) as server:
-        clients = (BOTO3, BOTO3_LOOP, STACKGRAFT)
-        _there_and_back(bench, "1,000 x 64 KiB, SeaweedFS", ("put_many", "get_many"), source, server, clients)
+        _there_and_back(bench, "1,000 x 64 KiB, SeaweedFS", ("put_many", "get_many"), source, server, BOTO3, BOTO3_LOOP, STACKGRAFT)
 
 
 def again(bench: Bench) -> None:
@@ -78,9 +77,7 @@ def _save_again(bench: Bench, client: Client, request: Mapping[str, Any]) -> Non
         bench.measure(AGAIN, "again, with the index", client, request)
 
 
-def _there_and_back(
-    bench: Bench, case: str, operations: Sequence[str], source: Path, server: Server, clients: Sequence[Client]
-) -> None:
+def _there_and_back(bench: Bench, case: str, operations: Sequence[str], source: Path, server: Server, *clients: Client) -> None:
     put, get = operations
     for number, turn in bench.rounds(ROUNDS, clients):
         for client in turn:

@@ -21,7 +21,7 @@ import boto3  # noqa: TID251 - makes the server's bucket
 from botocore.exceptions import BotoCoreError, ClientError
 
 BUCKET = "bench"
-KEY, SECRET = "bench-key", "made-up-for-the-benchmark"  # noqa: S105 - for servers on loopback that end with the benchmark
+KEY, SECRET = "bench-key", "made-up-for-the-benchmark"
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": KEY,
     "AWS_SECRET_ACCESS_KEY": SECRET,

@@ -51,5 +51,3 @@ def _frame(size: int) -> Any:
         "weight": random.random(rows).round(2),
     }
     return pd.DataFrame(columns)
-
-

@@ -19,8 +19,14 @@ def _materializer(request: Mapping[str, Any]) -> PandasMaterializer:
     folder = request["folder"]
     now = datetime.now(UTC)
     store = LocalArtifactStore(
-        name="local", id=uuid4(), config=LocalArtifactStoreConfig(path=folder), flavor="local", type=StackComponentType.ARTIFACT_STORE,
-        user=None, created=now, updated=now,
+        name="local",
+        id=uuid4(),
+        config=LocalArtifactStoreConfig(path=folder),
+        flavor="local",
+        type=StackComponentType.ARTIFACT_STORE,
+        user=None,
+        created=now,
+        updated=now,
     )  # fmt: skip - one call
     uri = f"{folder}/frame"
     Path(uri).mkdir(exist_ok=True)
