@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := stackgraft plugins prefect_blocks dags flows examples benchmarks tests
 
-.PHONY: help demo demo-stop test lint format bench lock clean
+.PHONY: help demo demo-stop test lint format bench bench-artifacts lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,13 +39,18 @@ format: $(VENV)/.ready  ## format the sources
 bench: $(VENV)/.ready  ## measure code-only rebuilds of the example's image
 	$(BIN)/python benchmarks/rebuild.py
 
+bench-artifacts: $(VENV)/.ready  ## measure the artifact store beside its peers (ten minutes)
+	$(BIN)/python benchmarks/artifacts.py
+
 lock: $(VENV)/.ready  ## renew the pinned requirements
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package stackgraft \
 	  --custom-compile-command "make lock" --output-file requirements/dev.txt requirements/dev.in
 	echo uv | $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" --constraint requirements/dev.txt --output-file requirements/uv.txt -
+	for peer in metaflow transfer zenml; do $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --output-file benchmarks/requirements/$$peer.txt benchmarks/requirements/$$peer.in || exit 1; done
 	cd examples/investor_signals && ../../$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" --constraint ../../requirements/dev.txt --output-file requirements.txt requirements.in
 
 clean: demo-stop  ## remove what was built here
-	rm -rf build dist $(VENV)
+	rm -rf build dist $(VENV) .venv-benchmarks

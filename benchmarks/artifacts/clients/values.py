@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 ROW_BYTES = 8 * 6
+FEW_BYTES = ROW_BYTES * 10
+"""Enough to make a client import what it imports on first use."""
 STRIDE = 512
 """One value of so many is read after a load, so that a mapped one pays for its pages."""
 
