@@ -81,11 +81,13 @@ def _seconds(case: str, operation: str, most: float) -> Goal:
 
 
 def _save_and_load(load: str) -> Goal:
+    peer = "zenml, snappy"
+
     def both(bench: Bench, client: str) -> list[float | None]:
         pairs = zip(bench.values((_FRAME, "save", client), _wall), bench.values((_FRAME, load, client), _wall), strict=False)
         return [save + back if save and back else None for save, back in pairs]
 
-    return Goal(_FRAME, f"save and {load}, x zenml", 4, least=True, measured=lambda bench: _ratio(both(bench, "zenml"), both(bench, OURS)))
+    return Goal(_FRAME, f"save and {load}, x {peer}", 4, least=True, measured=lambda bench: _ratio(both(bench, peer), both(bench, OURS)))
 
 
 def _peak(operation: str) -> Callable[[Bench], float | None]:

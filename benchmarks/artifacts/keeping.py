@@ -9,8 +9,9 @@ from typing import Any
 from artifacts.bench import OURS, Bench, Client
 
 STACKGRAFT, PREFECT = Client(OURS, OURS), Client("prefect", "prefect")
-METAFLOW, ZENML = Client("metaflow", "metaflow"), Client("zenml", "zenml")
-ROUNDS, QUICK_ROUNDS = 3, 5
+METAFLOW = Client("metaflow", "metaflow")
+ZENML, ZENML_SNAPPY = Client("zenml", "zenml"), Client("zenml, snappy", "zenml", {"compression": "snappy"})
+ROUNDS = 3
 ARRAY, FRAME = 500_000_000, 187_000_000
 
 
@@ -21,7 +22,7 @@ def array(bench: Bench) -> None:
 
 def frame(bench: Bench) -> None:
     """Keep 187 MB of pandas frame with six columns."""
-    _kept(bench, "187 MB frame", {"kind": "frame", "bytes": bench.scaled(FRAME)}, QUICK_ROUNDS, (ZENML, STACKGRAFT))
+    _kept(bench, "187 MB frame", {"kind": "frame", "bytes": bench.scaled(FRAME)}, ROUNDS, (ZENML, ZENML_SNAPPY, STACKGRAFT))
 
 
 def _kept(bench: Bench, case: str, value: Mapping[str, Any], rounds: int, clients: Sequence[Client]) -> None:

@@ -45,7 +45,7 @@ def _frame(size: int) -> Any:
 
     rows, random = size // ROW_BYTES, np.random.default_rng(7)
     columns = {
-        "time": np.arange(rows, dtype="int64").astype("datetime64[s]"),
+        "time": pd.date_range("2026-01-01", periods=rows, freq="s"),
         "price": random.standard_normal(rows).round(3),
         "volume": random.integers(0, 10_000, rows),
         "signal": random.standard_normal(rows),
