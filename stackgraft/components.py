@@ -39,6 +39,10 @@ class Component(StrictModel):
     cost_center: str | None = Field(default=None, description="Who pays for the component.")
     credentials: str | None = Field(default=None, description="Name of the credentials, resolved by the engine.")
 
+    def payer(self) -> dict[str, str]:
+        """Return who answers and who pays for it, as records keep them."""
+        return {"owner": self.owner or "", "cost_center": self.cost_center or ""}
+
     def claim(self) -> dict[str, JsonValue]:
         """Return the component as JSON: its flavor, and the fields that differ from their defaults."""
         return {"flavor": self.flavor, **self.model_dump(mode="json", exclude_defaults=True)}

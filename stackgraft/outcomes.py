@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 
 class Outcome(BaseModel):
@@ -15,6 +15,10 @@ class Outcome(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as a JSON object."""
         return self.model_dump(mode="json")
+
+    def facts(self) -> dict[str, Any]:
+        """Return what it tells of a `stackgraft.lineage.LineageRecord`."""
+        raise NotImplementedError
 
 
 class BuiltImage(Outcome):
@@ -36,19 +40,29 @@ class BuiltImage(Outcome):
     why: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    def facts(self) -> dict[str, Any]:
+        """Return the image, and the time that building took."""
+        return {"built": self.reference, "billable": {"build_seconds": self.seconds}}
+
 
 class FinishedStep(Outcome):
     """What a step gives.
 
     Attributes:
         job: The job's name, under which a function's result is found.
+        image: The image that it ran in, by digest.
         exit_code: 0.
         seconds: How long it ran.
     """
 
     job: str
+    image: str = ""
     exit_code: int = 0
     seconds: float = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """Return the job, its image and its time."""
+        return {"job": self.job, "image": self.image, "billable": {"step_seconds": self.seconds}}
 
 
 class DeployedService(Outcome):
@@ -72,6 +86,10 @@ class DeployedService(Outcome):
     previous: str | None = None
     seconds: float = 0.0
 
+    def facts(self) -> dict[str, Any]:
+        """Return the service, where it answers, and its image."""
+        return {"service": self.service, "url": self.url, "image": self.image}
+
 
 class RemovedService(Outcome):
     """What a removal gives.
@@ -85,3 +103,18 @@ class RemovedService(Outcome):
     service: str
     removed: bool
     leftovers: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """Return the service, which has no image any more."""
+        return {"service": self.service}
+
+
+_ANY: TypeAdapter[Outcome] = TypeAdapter(BuiltImage | FinishedStep | DeployedService | RemovedService)
+
+
+def facts_of(output: object) -> dict[str, Any]:
+    """Return what a job's output tells of a lineage record; nothing where a flavor gives an output of its own."""
+    try:
+        return _ANY.validate_python(output).facts()
+    except ValidationError:
+        return {}

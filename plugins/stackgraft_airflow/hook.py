@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from stackgraft.errors import ConfigError
 from stackgraft.stack import Stack
-from stackgraft_airflow.compat import BaseHook
+from stackgraft_airflow.compat import BaseHook, conf
+
+SECTION = "stackgraft"
+"""The section of Airflow's configuration."""
 
 
 class StackHook(BaseHook):
@@ -41,6 +45,17 @@ class StackHook(BaseHook):
             return Stack.load(name, path=Path(extra["config"]) if extra.get("config") else None)
         origin = f"connection {self.stack_conn_id!r}"
         return Stack.from_config(name or str(self.stack_conn_id), _mapping(extra["components"], origin), origin=origin)
+
+
+@cache
+def default_stack() -> Stack:
+    """Return the stack of tasks that name none: ``[stackgraft] stack`` or ``stack_conn_id``, or else the active one.
+
+    Raises:
+        ConfigError: It cannot be found, or is wrong.
+    """
+    named = {name: conf.get(SECTION, name, fallback=None) or None for name in ("stack", "stack_conn_id")}
+    return StackHook(**named).get_conn()
 
 
 def _mapping(components: Any, origin: str) -> Any:

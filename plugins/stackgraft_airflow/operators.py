@@ -16,7 +16,9 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from stackgraft import lifecycle
 from stackgraft.job import JobStatus, JsonValue
+from stackgraft.outcomes import facts_of
 from stackgraft.specs import BuildSpec, RemovalSpec, ServiceSpec, Spec, StepSpec
+from stackgraft_airflow import lineage
 from stackgraft_airflow.compat import conf
 from stackgraft_airflow.hook import StackHook
 from stackgraft_airflow.links import JobLink, ServiceLink
@@ -85,6 +87,7 @@ class StackOperator(BaseOperator):
         with retries_spared():
             stack = self.resolved_stack()
             spec = stack.prepared(self.spec(stack), run=self._ti.run_id, step=self.task_id)
+            lineage.uses(stack, spec.role)
             job = RemoteJob.start(stack.launcher(spec), spec, context, self.log)
             self._job.set_result(job)
             with job.guarded():
@@ -95,6 +98,7 @@ class StackOperator(BaseOperator):
         self._ti, self.job_url = context["ti"], event["kept"]["job_url"]
         with retries_spared():
             job = RemoteJob.resumed(event, context, self.log)
+            lineage.uses(self.resolved_stack(), job.ticket.role)
             with job.guarded():
                 mine = job.ticket.to_json() == event["ticket"]
                 return self._finish(job, status_in(event) if mine else self._waited(job))
@@ -125,7 +129,10 @@ class StackOperator(BaseOperator):
     def _finish(self, job: RemoteJob, status: JobStatus) -> JsonValue:
         self._link(status)
         job.log.follow()
-        return self.outcome(lifecycle.settle(status, job.ticket, job.journal))
+        output = lifecycle.settle(status, job.ticket, job.journal)
+        result = self.outcome(output)
+        lineage.made(result, **facts_of(output))
+        return result
 
     def _link(self, status: JobStatus) -> None:
         if status.url and status.url != self.job_url:

@@ -7,6 +7,17 @@ from typing import Any
 _TEXT = {"type": ["string", "null"]}
 
 
+def _option(description: str, kind: str, default: str | None) -> dict[str, Any]:
+    return {"description": description, "version_added": "0.1.0", "type": kind, "example": None, "default": default}
+
+
+_OPTIONS = {
+    "stack": _option("The stack of tasks that name none; empty takes the active one.", "string", None),
+    "stack_conn_id": _option("A connection of type stackgraft to read that stack from.", "string", None),
+    "xcom_inline_bytes": _option("JSON of at most this many bytes stays in Airflow's database.", "integer", "16384"),
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata."""
     integration = {"integration-name": "stackgraft"}
@@ -19,6 +30,10 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{**integration, "python-modules": ["stackgraft_airflow.hook"]}],
         "triggers": [{**integration, "python-modules": ["stackgraft_airflow.triggers"]}],
         "task-decorators": [{"name": "stack_step", "class-name": "stackgraft_airflow.decorators.stack_step"}],
+        "asset-uris": [
+            {"schemes": ["stackgraft"], "handler": None, "to_openlineage_converter": "stackgraft_airflow.openlineage.to_dataset"}
+        ],
+        "config": {"stackgraft": {"description": "Which stack plain tasks use, and what stays in the database.", "options": _OPTIONS}},
         "extra-links": ["stackgraft_airflow.links.JobLink", "stackgraft_airflow.links.ServiceLink"],
         "connection-types": [
             {

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from stackgraft import lifecycle
-from stackgraft.errors import ArtifactError, ConfigError, JobCancelledError, JobError, StackError, UntrustedArtifactError
+from stackgraft.errors import JobError, StackError, retryable
 from stackgraft.job import Ticket
 from stackgraft.joblog import JobLog
 from stackgraft_airflow.compat import AirflowFailException, AirflowTaskTimeout
@@ -88,9 +88,9 @@ def retries_spared() -> Iterator[None]:
     try:
         yield
     except StackError as error:
-        if isinstance(error, (ConfigError, JobCancelledError, UntrustedArtifactError)) or type(error) is ArtifactError:
-            raise AirflowFailException(str(error)) from error
-        raise
+        if retryable(error):
+            raise
+        raise AirflowFailException(str(error)) from error
 
 
 def pace_within(pace: lifecycle.Pace, limit: timedelta | None) -> lifecycle.Pace:

@@ -5,6 +5,8 @@
 
 from stackgraft_prefect.blocks import COMPONENT_BLOCKS, Stack
 from stackgraft_prefect.cancel import stop_remote_jobs
+from stackgraft_prefect.lineage import publish_lineage
+from stackgraft_prefect.results import ArtifactResultStorage, ArtifactSerializer
 from stackgraft_prefect.steps import stack_step
 from stackgraft_prefect.tasks import (
     build_image,
@@ -18,11 +20,14 @@ from stackgraft_prefect.tasks import (
 )
 
 __all__ = [
+    "ArtifactResultStorage",
+    "ArtifactSerializer",
     "Stack",
     "build_image",
     "build_image_async",
     "deploy_service",
     "deploy_service_async",
+    "publish_lineage",
     "remove_service",
     "remove_service_async",
     "run_step",

@@ -25,6 +25,9 @@ FLAVORS: Mapping[str, tuple[str, str]] = {
     "OciLayoutRegistry": ("container_registry", "oci-layout"),
     "ProcessDeployer": ("deployer", "process"),
     "LocalArtifactStore": ("artifact_store", "local"),
+    "S3ArtifactStore": ("artifact_store", "s3"),
+    "GcsArtifactStore": ("artifact_store", "gcs"),
+    "AzureBlobArtifactStore": ("artifact_store", "azure-blob"),
     "ProcessStepOperator": ("step_operator", "process"),
 }
 """The flavors that have a block, by the block's class name, which people see in Prefect's forms."""

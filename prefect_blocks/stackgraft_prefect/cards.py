@@ -31,7 +31,7 @@ def publish(label: str, outcome: Outcome) -> None:
     kind = event.partition(".")[0]
     table(kind, label, facts)
     if isinstance(outcome, DeployedService):
-        create_link_artifact(outcome.url, link_text=label, key=_key("url", label), description=outcome.image, _sync=True)  # type: ignore[call-arg] # async_dispatch
+        create_link_artifact(outcome.url, link_text=label, key=artifact_key("url", label), description=outcome.image, _sync=True)  # type: ignore[call-arg] # async_dispatch
     emit_event(f"stackgraft.{event}", resource={"prefect.resource.id": f"stackgraft.{kind}.{label}"}, payload=facts)
 
 
@@ -46,7 +46,7 @@ def table(kind: str, label: str, facts: Mapping[str, Any]) -> None:
     """Make the next version of Prefect's artifact ``KIND-LABEL``: a table of the facts that say something."""
     rows = [f"| {name} | {_cell(value)} |" for name, value in facts.items() if value not in (None, "", [])]
     markdown = "\n".join([f"### {kind}: {label}", "", "| | |", "| --- | --- |", *rows])
-    create_markdown_artifact(markdown, key=_key(kind, label), description=f"{kind} {label}", _sync=True)  # type: ignore[call-arg] # async_dispatch
+    create_markdown_artifact(markdown, key=artifact_key(kind, label), description=f"{kind} {label}", _sync=True)  # type: ignore[call-arg] # async_dispatch
 
 
 def _cell(value: Any) -> str:
@@ -58,5 +58,6 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _key(kind: str, label: str) -> str:
+def artifact_key(kind: str, label: str) -> str:
+    """Return a key that Prefect takes."""
     return re.sub(r"[^a-z0-9]+", "-", f"{kind}-{label}".lower()).strip("-")

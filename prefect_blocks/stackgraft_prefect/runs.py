@@ -14,16 +14,18 @@ from prefect.exceptions import CancelledRun
 from prefect.logging import get_logger, get_run_logger
 
 from stackgraft import lifecycle
-from stackgraft.errors import ArtifactError, ConfigError, JobCancelledError, JobError, UntrustedArtifactError
+from stackgraft.errors import ConfigError, JobError, retryable
 from stackgraft.joblog import JobLog
 from stackgraft.stack import Stack
 from stackgraft_prefect.blocks import StackBlock
 from stackgraft_prefect.cancel import CancelGuard
 from stackgraft_prefect.cards import publish
 from stackgraft_prefect.journal import open_journal
+from stackgraft_prefect.lineage import recorded
 
 if TYPE_CHECKING:
     from stackgraft.job import JobStatus, Ticket
+    from stackgraft.lineage import Trace
     from stackgraft.outcomes import Outcome
     from stackgraft.specs import Spec
 
@@ -42,7 +44,7 @@ def run(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> OutcomeT:
         BackendError: The service refused or was out of reach; the next try finds the job.
     """
     job = RemoteJob(spec, stack)
-    with job.guarded():
+    with recorded(job.stack, spec.role) as job.trace, job.guarded():
         ticket = job.start()
         status = lifecycle.wait(job.launcher, ticket, job.launcher.pace, observe=job.log.follow, sleep=job.guard.sleep)
         return job.finish(status, outcome)
@@ -51,7 +53,7 @@ def run(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> OutcomeT:
 async def run_async(spec: Spec, stack: StackLike, outcome: type[OutcomeT]) -> OutcomeT:
     """Do what `run` does without blocking the event loop."""
     job = await asyncio.to_thread(RemoteJob, spec, stack)
-    with job.guarded():
+    with recorded(job.stack, spec.role) as job.trace, job.guarded():
         ticket = await _to_its_end(job.start)
         status = await lifecycle.wait_async(job.launcher, ticket, job.launcher.pace, observe=job.log.follow, sleep=job.guard.sleep_async)
         return await asyncio.to_thread(job.finish, status, outcome)
@@ -70,9 +72,7 @@ def resolve(stack: StackLike) -> Stack:
 
 def worth_retrying(_task: object, _task_run: object, state: Any) -> bool:
     """Spare the retries where a retry cannot help: wrong input stays wrong, and a stopped job was stopped on purpose."""
-    error = state.data
-    fatal = isinstance(error, (ConfigError, JobCancelledError, UntrustedArtifactError, CancelledRun))
-    return not fatal and type(error) is not ArtifactError
+    return not isinstance(state.data, CancelledRun) and retryable(state.data)
 
 
 class RemoteJob:
@@ -80,11 +80,12 @@ class RemoteJob:
 
     ticket: Ticket
     log: JobLog
+    trace: Trace
 
     def __init__(self, spec: Spec, stack: StackLike) -> None:
-        chosen = resolve(stack)
-        self.launcher = chosen.launcher(spec)
-        self.spec = chosen.prepared(spec, **_where())
+        self.stack = resolve(stack)
+        self.launcher = self.stack.launcher(spec)
+        self.spec = self.stack.prepared(spec, **_where())
         self.journal = open_journal(self.launcher, self.spec)
         self.guard = CancelGuard()
         self._logger = get_run_logger() if TaskRunContext.get() else get_logger("stackgraft")
@@ -100,6 +101,7 @@ class RemoteJob:
     def finish(self, status: JobStatus, outcome: type[OutcomeT]) -> OutcomeT:
         """Return the outcome of a job that succeeded, and show it."""
         result = outcome.model_validate(lifecycle.settle(status, self.ticket, self.journal))
+        self.trace.note(**result.facts())
         publish(self.spec.label, result)
         return result
 

@@ -14,6 +14,7 @@ from stackgraft.errors import SpecError
 from stackgraft.outcomes import BuiltImage, FinishedStep
 from stackgraft.steps import check_function, function_step, result
 from stackgraft_prefect.cards import publish_artifact
+from stackgraft_prefect.lineage import recorded
 from stackgraft_prefect.runs import StackLike, resolve, run, worth_retrying
 
 P = ParamSpec("P")
@@ -51,10 +52,12 @@ def stack_step(
         @functools.wraps(function)
         def offloaded(*arguments: Any, image: Any, **keywords: Any) -> ArtifactRef:
             chosen = resolve(stack)
-            store = chosen.artifact_store
-            spec = function_step(function, arguments, keywords, store=store, artifact=name, image=image, timeout_seconds=timeout_seconds)
-            job = run(spec, chosen, FinishedStep).job
-            made = result(store, name, job)
+            store, settings = chosen.artifact_store, {"image": image, "timeout_seconds": timeout_seconds}
+            with recorded(chosen, "step_operator") as trace:
+                spec = function_step(function, arguments, keywords, store=store, artifact=name, **settings)
+                job = run(spec, chosen, FinishedStep).job
+                made = result(store, name, job)
+                trace.saved(made)
             publish_artifact(made, job)
             return made
 

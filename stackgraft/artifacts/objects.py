@@ -64,6 +64,15 @@ class Objects:
         with self._translated(key, absent_is_known=True):
             return memoryview(obstore.get(self.storage, key).bytes())
 
+    def has(self, key: str) -> bool:
+        """Tell whether there is an object, without reading it."""
+        try:
+            with self._translated(key, absent_is_known=True):
+                obstore.head(self.storage, key)
+        except FileNotFoundError:
+            return False
+        return True
+
     def create(self, key: str, content: Buffer) -> bool:
         """Store an object unless it is there; tell whether it was stored."""
         try:

@@ -40,6 +40,10 @@ class ArtifactRef:
         """Return the reference as a JSON object that `is_ref` recognizes."""
         return {_MARK: str(self), "digest": self.digest, "type": self.type, "size": self.size}
 
+    def facts(self) -> dict[str, Any]:
+        """Return what says which version it is, beside its name."""
+        return {"version": self.version, "digest": self.digest, "type": self.type, "size": self.size}
+
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ArtifactRef:
         """Read what `to_json` made."""

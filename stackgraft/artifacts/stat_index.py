@@ -52,9 +52,11 @@ class StatIndex:
         return self.known.get(self._key(block)) if self.known else None
 
     def save(self, artifact: str, chunks: list[Chunk]) -> None:
-        """Keep what was saved, for the next time."""
+        """Keep what was saved, for the next time; nothing where all of it is as fresh as a step's own output."""
         settled = time.time_ns() - int(_RACY_SECONDS * 1e9)
         calm = [chunk for chunk in chunks if all(self._changed(part[0]) < settled for part in chunk.block)]
+        if not calm:
+            return
         document = {"artifact": artifact, "chunks": {self._key(chunk.block): chunk.digest for chunk in calm}}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(f".{os.getpid()}")

@@ -32,8 +32,8 @@ def arrow() -> Any:
         ConfigError: It is not installed.
     """
     try:
-        import pyarrow.compute  # noqa: PLC0415 - an extra
-        import pyarrow.parquet  # noqa: PLC0415 - an extra
+        import pyarrow.compute
+        import pyarrow.parquet
     except ImportError as missing:
         raise ConfigError(
             "The lineage log needs a package that is not installed",

@@ -44,7 +44,7 @@ def run(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         return {"state": "CANCELLED", "reason": reason}
     if reason is None and process.returncode == 0:
         seconds = round(time.monotonic() - started, 3)
-        return {"state": "SUCCEEDED", "output": {"job": folder.name, "exit_code": 0, "seconds": seconds}}
+        return {"state": "SUCCEEDED", "output": {"job": folder.name, "image": request["image"], "exit_code": 0, "seconds": seconds}}
     said = last_line(log)
     return {"state": "FAILED", "reason": (reason or ending(process.returncode)) + (f": {said}" if said else "")}
 

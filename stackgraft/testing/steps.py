@@ -33,6 +33,7 @@ class StepOperatorContract(ComponentContract):
         ticket = lifecycle.start(operator, self.step(image, "import os; print('job', os.environ['STACKGRAFT_JOB'])"), MemoryJournal())
         finished = FinishedStep.model_validate(lifecycle.wait(operator, ticket, QUICK).unwrap())
         assert finished.exit_code == 0
+        assert finished.image == image
         assert f"job {finished.job}" in log_text(operator, ticket.handle)
 
     def test_a_failing_step_says_its_exit_code(self, operator: Any, image: str) -> None:

@@ -47,7 +47,7 @@ def test_a_job_runs_to_its_end_and_its_outcome_is_the_xcom(dag: str, scripted: S
     jobs = scripted(script=("PENDING", "RUNNING", "ERROR", "RUNNING", "SUCCEEDED"))
     run = run_dag(dag, stack=jobs.folder.name)
     assert run.state == "success"
-    assert run.xcom() == {"job": jobs.calls("started")[0], "exit_code": 0, "seconds": 0.0}
+    assert run.xcom() == {"job": jobs.calls("started")[0], "image": "", "exit_code": 0, "seconds": 0.0}
     assert len(jobs.calls("started")) == 1
     assert f"poll 5 of {jobs.calls('started')[0]}" in run.log
 

@@ -13,12 +13,12 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
 from stackgraft.errors import (
-    ArtifactError,
     ArtifactNotFoundError,
     BackendError,
     ConfigError,
     StackError,
     UnknownFlavorError,
+    UnserializableError,
     UntrustedArtifactError,
 )
 from stackgraft.lifecycle import Pace
@@ -32,7 +32,7 @@ from stackgraft_airflow.triggers import JobTrigger, status_in
 SPEC = StepSpec(step="train", image=f"app@sha256:{'0' * 64}", command=("true",))
 
 
-@pytest.mark.parametrize("error", [ConfigError("x"), UntrustedArtifactError("x"), ArtifactError("no serializer")])
+@pytest.mark.parametrize("error", [ConfigError("x"), UntrustedArtifactError("x"), UnserializableError("no serializer")])
 def test_what_a_retry_cannot_mend_fails_the_task_at_once(error: StackError) -> None:
     with pytest.raises(AirflowFailException, match=error.what), retries_spared():
         raise error

@@ -260,6 +260,7 @@ class TestS3:
             store.save("n", 1)
 
 
+@pytest.mark.usefixtures("calm_clock")
 def test_a_corrupted_index_file_knows_nothing(local: FilesystemArtifactStore, tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(b"a" * 100)
@@ -267,6 +268,12 @@ def test_a_corrupted_index_file_knows_nothing(local: FilesystemArtifactStore, tm
     for index in (local.cache / "index").iterdir():
         index.write_text("{")
     assert local.save("file", path) == ref
+
+
+def test_files_as_fresh_as_a_steps_own_output_leave_no_index(local: FilesystemArtifactStore, tmp_path: Path) -> None:
+    (tmp_path / "fresh.bin").write_bytes(b"a")
+    local.save("file", tmp_path / "fresh.bin")
+    assert not (local.cache / "index").exists()
 
 
 def test_a_reference_with_another_digest_is_not_believed(local: FilesystemArtifactStore) -> None:

@@ -16,13 +16,13 @@ from prefect.states import Failed
 
 import stackgraft_prefect
 from stackgraft.errors import (
-    ArtifactError,
     ArtifactNotFoundError,
     BackendError,
     ConfigError,
     JobCancelledError,
     JobFailedError,
     SpecError,
+    UnserializableError,
     UntrustedArtifactError,
 )
 from stackgraft.job import JobState, JobStatus
@@ -234,7 +234,7 @@ def test_a_step_inside_of_another_task_leaves_no_journal_behind(server: Any, scr
 STOPPED = JobCancelledError("x", status=JobStatus(state=JobState.CANCELLED))
 
 
-@pytest.mark.parametrize("error", [ConfigError("x"), CancelledRun("x"), STOPPED, UntrustedArtifactError("x"), ArtifactError("x")])
+@pytest.mark.parametrize("error", [ConfigError("x"), CancelledRun("x"), STOPPED, UntrustedArtifactError("x"), UnserializableError("x")])
 def test_what_a_retry_cannot_mend_is_not_tried_again(error: Exception) -> None:
     assert stackgraft_prefect.build_image.retry_condition_fn(None, None, Failed(data=error)) is False
 
