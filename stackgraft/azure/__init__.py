@@ -1,0 +1,1 @@
+"""Flavors that run on Azure: one file per service."""

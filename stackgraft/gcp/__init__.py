@@ -1,0 +1,1 @@
+"""Flavors that run on Google Cloud: one file per service."""
