@@ -59,19 +59,19 @@ def again(bench: Bench) -> None:
             time.sleep(SETTLED_SECONDS)
             for client in clients:
                 request = {**_request(bench, server, source, client, number), "operation": "put_many"}
-                _save_again(bench, client, request)
-                stored = server.stored(str(request["key"])) / sum(path.stat().st_size for path in source.iterdir())
-                bench.stored.setdefault(client.label, []).append(stored)
+                _save_again(bench, client, request, server)
                 _removed(request)
 
 
-def _save_again(bench: Bench, client: Client, request: Mapping[str, Any]) -> None:
+def _save_again(bench: Bench, client: Client, request: Mapping[str, Any], server: Server) -> None:
     """Save, save again without an index (the peer beside what it has, or the old version would be gone), and with it."""
     beside = {"key": f"{request['key']}-again"} if client is BOTO3 else {}
     bench.measure(AGAIN, "first", client, request)
     _change(Path(request["source"]))
     shutil.rmtree(Path(request["cache"], "index"), ignore_errors=True)
     bench.measure(AGAIN, "again", client, {**request, **beside})
+    folder = sum(path.stat().st_size for path in Path(request["source"]).iterdir())
+    bench.stored.setdefault(client.label, []).append(server.stored(str(request["key"])) / folder)
     if client is STACKGRAFT:
         _change(Path(request["source"]))
         bench.measure(AGAIN, "again, with the index", client, request)

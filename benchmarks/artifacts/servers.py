@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3  # noqa: TID251 - makes the server's bucket
+import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 BUCKET = "bench"

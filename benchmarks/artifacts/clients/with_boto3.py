@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3  # noqa: TID251 - the peer that is measured
+import boto3
 from timing import Operation, answer
 
 THREADS = 16

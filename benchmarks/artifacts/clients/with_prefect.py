@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prefect.filesystems import LocalFileSystem  # noqa: TID251 - the peer that is measured
-from prefect.results import ResultStore  # noqa: TID251 - as above
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultStore
 from timing import Operation, answer
 from values import checked, made
 
