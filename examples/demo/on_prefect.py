@@ -30,4 +30,6 @@ def facts(state: State[dict[str, Any]]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     flow = runpy.run_path(str(FLOW))["investor_signals"]
+    with get_client(sync_client=True):  # starts the ephemeral server
+        sys.stdin.read()  # until it is this engine's turn
     sys.stdout.write(json.dumps(facts(flow(return_state=True))) + "\n")
