@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,9 +107,10 @@ def answer(stack: Stack) -> str:
 
 
 def load_stacks(example: Example) -> None:
-    """Load the default stack of a block."""
+    """Load every stack of a block."""
     with new_home(example) as home:
-        Stack.load(path=home / "stacks.toml")
+        for name, mapping in tomllib.loads(str(example.parsed))["stacks"].items():
+            Stack.from_config(name, mapping, root=home)
 
 
 pytest_collect_file = Sybil(

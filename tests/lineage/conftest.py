@@ -15,7 +15,6 @@ from stackgraft.artifacts.ref import ArtifactRef
 from stackgraft.artifacts.store import ObjectArtifactStore
 from stackgraft.lineage import LineageRecord
 from stackgraft.lineage.log import LineageLog
-from tests.artifacts.conftest import _credentials, local, moto, seaweed, store  # noqa: F401 - fixtures
 
 DAY = 86_400
 
@@ -83,7 +82,7 @@ class CountedObjects(Objects):
 
 
 @pytest.fixture
-def log(store: ObjectArtifactStore) -> LineageLog:  # noqa: F811 - a fixture
+def log(store: ObjectArtifactStore) -> LineageLog:
     """Return an empty log in a store of each kind."""
     return LineageLog(store.objects)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from stackgraft.oci import digest_of
 from stackgraft.outcomes import BuiltImage
 from stackgraft.specs import BuildSpec
 from stackgraft.testing import ContainerRegistryContract, run
+from tests.conftest import is_missing
 
 
 class TestOciLayoutRegistry(ContainerRegistryContract):
@@ -28,8 +28,7 @@ class TestOciLayoutRegistry(ContainerRegistryContract):
 
 def test_skopeo_reads_and_copies_what_is_built(tmp_path: Path) -> None:
     if shutil.which("skopeo") is None:
-        reason = "skopeo is not installed: apt-get install skopeo"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        is_missing("skopeo is not installed: apt-get install skopeo")
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "app.py").write_text("print('hi')\n")
     registry = OciLayoutRegistry(path=tmp_path / "registry")
