@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from stackgraft.specs import Spec
 
 
 class Outcome(BaseModel):
     """The output of a job that succeeded, as it travels in `JobStatus.output`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+    event: ClassVar[str]
+    """What has happened, such as ``image.built``."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as a JSON object."""
@@ -33,6 +38,7 @@ class BuiltImage(Outcome):
         seconds: How long it took.
     """
 
+    event: ClassVar[str] = "image.built"
     reference: str
     digest: str
     key: str
@@ -55,6 +61,7 @@ class FinishedStep(Outcome):
         seconds: How long it ran.
     """
 
+    event: ClassVar[str] = "step.finished"
     job: str
     image: str = ""
     exit_code: int = 0
@@ -78,6 +85,7 @@ class DeployedService(Outcome):
         seconds: How long the rollout took.
     """
 
+    event: ClassVar[str] = "service.deployed"
     service: str
     url: str
     image: str
@@ -100,6 +108,7 @@ class RemovedService(Outcome):
         leftovers: What still exists and may cost money, one item a line.
     """
 
+    event: ClassVar[str] = "service.removed"
     service: str
     removed: bool
     leftovers: tuple[str, ...] = ()
@@ -110,6 +119,11 @@ class RemovedService(Outcome):
 
 
 _ANY: TypeAdapter[Outcome] = TypeAdapter(BuiltImage | FinishedStep | DeployedService | RemovedService)
+
+
+def facts_of_spec(spec: Spec) -> dict[str, str]:
+    """Return what is known of a job's lineage record before it ends, however it will."""
+    return {field: str(value) for field in ("image", "service") if (value := getattr(spec, field, None))}
 
 
 def facts_of(output: object) -> dict[str, Any]:

@@ -73,10 +73,10 @@ def made(value: Any, **facts: Any) -> None:
         _announce(ref, current().ti)
 
 
-def uses(stack: Stack, role: str) -> None:
-    """Note the stack that the task uses, and who answers and pays for the component that it uses most."""
+def uses(stack: Stack, role: str, **facts: Any) -> None:
+    """Note the stack that the task uses, who answers and pays for the component that it uses most, and what is known already."""
     current().stack = stack
-    current().trace.note(**stack.component(role).payer())
+    current().trace.note(**stack.component(role).payer(), **facts)
 
 
 @hookimpl

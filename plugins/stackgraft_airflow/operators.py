@@ -16,7 +16,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from stackgraft import lifecycle
 from stackgraft.job import JobStatus, JsonValue
-from stackgraft.outcomes import facts_of
+from stackgraft.outcomes import facts_of, facts_of_spec
 from stackgraft.specs import BuildSpec, RemovalSpec, ServiceSpec, Spec, StepSpec
 from stackgraft_airflow import lineage
 from stackgraft_airflow.compat import conf
@@ -87,7 +87,7 @@ class StackOperator(BaseOperator):
         with retries_spared():
             stack = self.resolved_stack()
             spec = stack.prepared(self.spec(stack), run=self._ti.run_id, step=self.task_id)
-            lineage.uses(stack, spec.role)
+            lineage.uses(stack, spec.role, **facts_of_spec(spec))
             job = RemoteJob.start(stack.launcher(spec), spec, context, self.log)
             self._job.set_result(job)
             with job.guarded():

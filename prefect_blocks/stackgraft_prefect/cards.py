@@ -10,24 +10,17 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.context import TaskRunContext
 from prefect.events import emit_event
 
-from stackgraft.outcomes import BuiltImage, DeployedService, FinishedStep, Outcome, RemovedService
+from stackgraft.outcomes import DeployedService, Outcome
 
 if TYPE_CHECKING:
     from stackgraft.artifacts import ArtifactRef
-
-_EVENTS: Mapping[type[Outcome], str] = {
-    BuiltImage: "image.built",
-    FinishedStep: "step.finished",
-    DeployedService: "service.deployed",
-    RemovedService: "service.removed",
-}
 
 
 def publish(label: str, outcome: Outcome) -> None:
     """Show the outcome for a repository, step or service, and tell the event stream: ``stackgraft.image.built`` and the like."""
     if TaskRunContext.get() is None:
         return
-    event, facts = _EVENTS[type(outcome)], outcome.to_json()
+    event, facts = outcome.event, outcome.to_json()
     kind = event.partition(".")[0]
     table(kind, label, facts)
     if isinstance(outcome, DeployedService):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import prefect
-from cachetools import LRUCache
 from prefect.artifacts import create_markdown_artifact
 from prefect.assets import Asset
 from prefect.client.schemas.objects import TaskRunResult
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
     from stackgraft.lineage.record import LineageRecord
     from stackgraft.stack import Stack
 
-_REMEMBERED = 10_000
 _open: ContextVar[Trace | None] = ContextVar("stackgraft_trace", default=None)
-_stacks: LRUCache[UUID, Stack] = LRUCache(_REMEMBERED)
-_outputs: LRUCache[UUID, Sequence[ArtifactRef]] = LRUCache(_REMEMBERED)
+_stacks: dict[UUID | None, Stack] = {}  # neither grows for long: Prefect runs each flow run in a process of its own
+_outputs: dict[UUID, tuple[int, Sequence[ArtifactRef]]] = {}
+"""What each task run made, and in which of its tries."""
 logger = get_logger("stackgraft")
 
 
@@ -71,16 +70,24 @@ def recorded(stack: Stack, role: str = "artifact_store") -> Iterator[Trace]:
         _open.reset(token)
 
 
-def made(kept: Any, stack: Stack) -> None:
-    """Note what a plain task's result names; the task has succeeded."""
-    with recorded(stack) as trace:
-        trace.made(kept)
+def made(kept: Any, stack: Stack, failure: str | None = None) -> None:
+    """Record a plain task by the result that it has come to, which may be its failure; our own tasks record themselves.
+
+    Where Prefect enters a new context to keep a result, the record begins there. Inside of a ``transaction()`` it keeps results once their
+    task runs are over: those are stored, but not recorded.
+    """
+    run = TaskRunContext.get()
+    if run is None or _outputs.get(run.task_run.id, (0, ()))[0] == run.task_run.run_count:
+        return
+    trace = _new_trace(run, stack, stack.components.get("artifact_store"))
+    trace.made(kept)
+    _write(run, stack, trace.finished("success" if failure is None else "failed", failure or ""))
 
 
 def found(kept: Any) -> None:
     """Note what a cached result names: the tasks that take it read that."""
     if (run := TaskRunContext.get()) is not None:
-        _outputs[run.task_run.id] = list(refs_in(kept))
+        _outputs[run.task_run.id] = (0, list(refs_in(kept)))
 
 
 def publish_lineage(flow: object, flow_run: FlowRun, state: object) -> None:  # noqa: ARG001 - Prefect passes these by keyword
@@ -97,8 +104,8 @@ def publish_lineage(flow: object, flow_run: FlowRun, state: object) -> None:  # 
 def _new_trace(run: TaskRunContext, stack: Stack, component: Component | None) -> Trace:
     flow, task, names = FlowRunContext.get(), run.task_run, {"pipeline": "", "revision": ""}
     if flow and flow.flow:
-        folder = Path(getattr(flow.flow, "_entrypoint", "").partition(":")[0] or ".").parent
-        names = {"pipeline": flow.flow.name, "revision": revision(folder.absolute())}
+        code = Path(flow.flow.fn.__code__.co_filename)  # works for scripts and modules, wherever they are run from
+        names = {"pipeline": flow.flow.name, "revision": revision(code.parent) if code.exists() else ""}
     names |= {"run": str(task.flow_run_id or task.id), "task": f"{run.task.name}-{str(task.id)[-8:]}"}
     facets = {"task_run": str(task.id), "task_name": run.task.name, "engine_version": prefect.__version__}
     known: dict[str, Any] = {
@@ -108,24 +115,21 @@ def _new_trace(run: TaskRunContext, stack: Stack, component: Component | None) -
         **(component.payer() if component else {}),
     }
     trace = Trace(engine="prefect", **names, **known)
-    trace.used(run.parameters)
-    trace.used(list(_upstream(run)))
+    trace.used([run.parameters, _upstream(run)])
     return trace
 
 
-def _upstream(run: TaskRunContext) -> Iterator[ArtifactRef]:
-    """Yield what those task runs made whose values this one takes, as far as this process has seen them."""
-    for inputs in run.task_run.task_inputs.values():
-        for source in inputs:
-            yield from _outputs.get(source.id, ()) if isinstance(source, TaskRunResult) else ()
+def _upstream(run: TaskRunContext) -> Sequence[ArtifactRef]:
+    """Return what those task runs made whose values this one takes, as far as this process has seen them."""
+    sources = [source for inputs in run.task_run.task_inputs.values() for source in inputs if isinstance(source, TaskRunResult)]
+    return [ref for source in sources for ref in _outputs.get(source.id, (0, ()))[1]]
 
 
 def _write(run: TaskRunContext, stack: Stack, record: LineageRecord) -> None:
     if "artifact_store" not in stack.components:
         return
-    _outputs[run.task_run.id] = record.outputs
-    if run.task_run.flow_run_id:
-        _stacks[run.task_run.flow_run_id] = stack
+    _outputs[run.task_run.id] = (run.task_run.run_count, record.outputs)
+    _stacks[run.task_run.flow_run_id] = stack
     _announce(record)
     try:
         asyncio.get_running_loop()
@@ -149,8 +153,7 @@ def _announce(record: LineageRecord) -> None:
         return
     assets.upstream_assets |= {_asset(ref) for ref in record.inputs}
     assets.downstream_assets |= {_asset(ref) for ref in record.outputs}
-    for ref in record.outputs:
-        assets.materialization_metadata[_asset(ref).key] = ref.facts()
+    assets.materialization_metadata |= {_asset(ref).key: ref.facts() for ref in record.outputs}
     assets.update_tracked_assets()
 
 

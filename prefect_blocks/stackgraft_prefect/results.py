@@ -46,7 +46,7 @@ class ArtifactSerializer(Serializer):  # its generic form would be registered, t
         """
         stack = resolve(self.stack)
         kept = keep(obj, _name(), stack.artifact_store.save)
-        made(kept, stack)
+        made(kept, stack, str(obj) if isinstance(obj, BaseException) else None)
         return json.dumps(kept).encode()
 
     def loads(self, blob: bytes) -> Any:
@@ -100,7 +100,7 @@ class ArtifactResultStorage(StackgraftBlock, WritableFileSystem):
 
     def exists(self, path: str) -> bool:
         """Tell whether there is a record, without reading it."""
-        return self._objects().has(self._key(path))
+        return self._objects().modified(self._key(path)) is not None
 
     def _read(self, path: str) -> bytes:
         return bytes(self._objects().read(self._key(path)))

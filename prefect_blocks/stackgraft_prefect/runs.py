@@ -16,6 +16,7 @@ from prefect.logging import get_logger, get_run_logger
 from stackgraft import lifecycle
 from stackgraft.errors import ConfigError, JobError, retryable
 from stackgraft.joblog import JobLog
+from stackgraft.outcomes import facts_of_spec
 from stackgraft.stack import Stack
 from stackgraft_prefect.blocks import StackBlock
 from stackgraft_prefect.cancel import CancelGuard
@@ -94,6 +95,7 @@ class RemoteJob:
         """Start the job, or find it."""
         self.ticket = lifecycle.start(self.launcher, self.spec, self.journal)
         self.journal.keep(self.ticket)
+        self.trace.note(**facts_of_spec(self.spec), job=self.journal.job or "")
         self.log = JobLog(self.launcher, self.ticket.handle, self._logger.info)
         self._logger.info("%s %r: %s is job %s.", self.ticket.role, self.ticket.flavor, self.spec.label, self.journal.job)
         return self.ticket

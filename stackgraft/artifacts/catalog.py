@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Catalog:
 
     def delete(self, reference: ArtifactRef) -> None:
         """Let a version be no more; its number is never given again, and `gc` collects its bytes after a day."""
-        self.objects.create(f"deleted/{reference.digest.partition(':')[2]}", b"")
+        self.objects.create(f"deleted/{reference.digest.partition(':')[2]}.{secrets.token_hex(8)}", b"")  # its age is that of this deletion
         self._versions(reference.name).empty(reference.version)
 
     def tag(self, reference: ArtifactRef, tag: str, *, instead_of: int | None) -> None:

@@ -94,7 +94,7 @@ class BlockReader:
         buffer, position = self._buffer(), 0
         with self._turn if len(block) > 1 else nullcontext():
             for index, offset, length in block:
-                self._fill(buffer[position : position + length], self.tree.entries[index], offset)
+                self._fill(buffer[position : position + length], index, offset)
                 position += length
         return buffer[:position]
 
@@ -104,12 +104,13 @@ class BlockReader:
         whole: memoryview = self._buffers.whole
         return whole
 
-    def _fill(self, view: memoryview, entry: Entry, offset: int) -> None:
-        path = f"{self.tree.root}/{entry.path}"
+    def _fill(self, view: memoryview, index: int, offset: int) -> None:
+        path, listed = f"{self.tree.root}/{self.tree.entries[index].path}", self.tree.stats[index]
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             read = os.preadv(file, [view], offset)
-            if read != len(view) or os.fstat(file).st_size != entry.size:
+            now = os.fstat(file)
+            if read != len(view) or (now.st_size, now.st_mtime_ns, now.st_ino) != (listed.st_size, listed.st_mtime_ns, listed.st_ino):
                 raise ArtifactError("A file changed while it was saved", where=path, next_step="save it once nothing writes to it")
         finally:
             os.close(file)

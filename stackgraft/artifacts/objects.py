@@ -64,14 +64,13 @@ class Objects:
         with self._translated(key, absent_is_known=True):
             return memoryview(obstore.get(self.storage, key).bytes())
 
-    def has(self, key: str) -> bool:
-        """Tell whether there is an object, without reading it."""
+    def modified(self, key: str) -> datetime | None:
+        """Return when an object was stored, without reading it; None where there is none."""
         try:
             with self._translated(key, absent_is_known=True):
-                obstore.head(self.storage, key)
+                return obstore.head(self.storage, key)["last_modified"]
         except FileNotFoundError:
-            return False
-        return True
+            return None
 
     def create(self, key: str, content: Buffer) -> bool:
         """Store an object unless it is there; tell whether it was stored."""
@@ -202,11 +201,8 @@ class Objects:
         return ArtifactCorruptedError(what, where=f"chunk sha256:{digest} in {self.place}")
 
     def _age(self, key: str) -> timedelta:
-        try:
-            with self._translated(key, absent_is_known=True):
-                return datetime.now(UTC) - obstore.head(self.storage, key)["last_modified"]
-        except FileNotFoundError:
-            return timedelta.max  # collected since it was found
+        modified = self.modified(key)
+        return datetime.now(UTC) - modified if modified else timedelta.max  # it was collected since it was found
 
     @contextmanager
     def _translated(self, key: str, *, absent_is_known: bool = False) -> Iterator[None]:

@@ -6,13 +6,13 @@ Unlike a reference that a task returns on purpose, what is kept here comes back 
 from __future__ import annotations
 
 import builtins
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
 
-from stackgraft.artifacts import serializers
-from stackgraft.artifacts.ref import ArtifactRef
-from stackgraft.errors import ArtifactError
+from stackgraft.artifacts.ref import LONGEST_NAME, ArtifactRef, is_ref
+from stackgraft.errors import UnserializableError
 
 INLINE_BYTES = 16 << 10
 """JSON of at most this many bytes stays with the engine."""
@@ -37,17 +37,22 @@ def keep(value: Any, name: str, save: Save, *, inline_bytes: int = INLINE_BYTES)
     if isinstance(value, ArtifactRef | BaseException):
         return _told(value)
     size = _json_size(value)
-    if size is not None:
-        return value if size <= inline_bytes else _mark(save(name, value))
-    if type(value) is dict and all(isinstance(key, str) for key in value):
-        return {key: keep(item, f"{name}.{_segment(key)}", save, inline_bytes=inline_bytes) for key, item in value.items()}
-    if type(value) in {list, tuple}:
-        return type(value)(keep(item, f"{name}.{index}", save, inline_bytes=inline_bytes) for index, item in enumerate(value))
-    try:
-        serializers.for_value(value)
-    except ArtifactError:
+    if size is not None and size <= inline_bytes:
         return value
-    return _mark(save(name, value))
+    if size is None and type(value) is dict and all(isinstance(key, str) for key in value):
+        return {key: keep(item, f"{name}.{_segment(key)}", save, inline_bytes=inline_bytes) for key, item in value.items()}
+    if size is None and type(value) in {list, tuple}:
+        return type(value)(keep(item, f"{name}.{index}", save, inline_bytes=inline_bytes) for index, item in enumerate(value))
+    return _saved(value, name, save, plain=size is not None)
+
+
+def _saved(value: Any, name: str, save: Save, *, plain: bool) -> Any:
+    if isinstance(value, dict | list | tuple) and not plain:
+        return value  # of a type of its own, or with keys that are no text: it would come back as another
+    try:
+        return _mark(save(_short(name), value))
+    except UnserializableError:
+        return value
 
 
 def restore(kept: Any, load: Load) -> Any:
@@ -57,7 +62,7 @@ def restore(kept: Any, load: Load) -> Any:
         ArtifactNotFoundError, ArtifactCorruptedError, UntrustedArtifactError: It cannot be had.
     """
     if isinstance(kept, dict):
-        if kept.keys() == {_MARK}:
+        if kept.keys() == {_MARK} and is_ref(kept[_MARK]):
             return load(ArtifactRef.from_json(kept[_MARK]))
         if kept.keys() == {_ERROR}:
             return _error(*kept[_ERROR])
@@ -93,6 +98,13 @@ def _error(kind: str, message: str) -> Exception:
     plain = isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, UnicodeError)
     made: Exception = found(message) if plain else RuntimeError(f"{kind}: {message}")
     return made
+
+
+def _short(name: str) -> str:
+    """Return a name that stores take: the end of a long one becomes a hash."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 20].rstrip('./-_')}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _mark(ref: ArtifactRef) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Source(Protocol):
     def read(self, block: Block) -> Buffer:
         """Return a block's bytes, valid until the same thread reads the next."""
 
-    def saved(self, artifact: str, chunks: list[Chunk]) -> None:
+    def saved(self, artifact: str, manifest: str, chunks: list[Chunk]) -> None:
         """Remember what was saved, for the next time."""
 
 
@@ -87,7 +87,7 @@ class ValueSource:
             offset = max(0, offset - len(buffer))
         return slices[0] if len(slices) == 1 else memoryview(b"".join(slices))
 
-    def saved(self, artifact: str, chunks: list[Chunk]) -> None:
+    def saved(self, artifact: str, manifest: str, chunks: list[Chunk]) -> None:
         """Remember nothing."""
 
 
@@ -111,6 +111,6 @@ class PathSource:
         """Read a block from the disk."""
         return self._reader.read(block)
 
-    def saved(self, artifact: str, chunks: list[Chunk]) -> None:
+    def saved(self, artifact: str, manifest: str, chunks: list[Chunk]) -> None:
         """Remember the chunks by what the disk says of the files."""
-        self.index.save(artifact, chunks)
+        self.index.save(artifact, manifest, chunks)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from stackgraft.artifacts.content import Block, Chunk
 from stackgraft.artifacts.files import Tree
 
 _RACY_SECONDS = 2.0
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -28,12 +30,14 @@ class StatIndex:
         path: The index's file.
         tree: The tree as it is now.
         artifact: The version that it was saved as, which keeps the chunks alive.
+        manifest: The version's digest: another store may lie in the same place by now.
         known: Digest of a chunk by what the disk said of its parts.
     """
 
     path: Path
     tree: Tree
     artifact: str = ""
+    manifest: str = ""
     known: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -43,7 +47,7 @@ class StatIndex:
         path = folder / f"{name}.json"
         try:
             document = json.loads(path.read_bytes())
-            return cls(path, tree, document["artifact"], document["chunks"])
+            return cls(path, tree, document["artifact"], document["manifest"], document["chunks"])
         except (OSError, ValueError, KeyError, TypeError):
             return cls(path, tree)
 
@@ -51,17 +55,20 @@ class StatIndex:
         """Return the digest of a block whose files are unchanged, or None."""
         return self.known.get(self._key(block)) if self.known else None
 
-    def save(self, artifact: str, chunks: list[Chunk]) -> None:
+    def save(self, artifact: str, manifest: str, chunks: list[Chunk]) -> None:
         """Keep what was saved, for the next time; nothing where all of it is as fresh as a step's own output."""
         settled = time.time_ns() - int(_RACY_SECONDS * 1e9)
         calm = [chunk for chunk in chunks if all(self._changed(part[0]) < settled for part in chunk.block)]
         if not calm:
             return
-        document = {"artifact": artifact, "chunks": {self._key(chunk.block): chunk.digest for chunk in calm}}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(document))
-        draft.replace(self.path)
+        digests = {self._key(chunk.block): chunk.digest for chunk in calm}
+        draft = self.path.with_suffix(f".{secrets.token_hex(8)}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps({"artifact": artifact, "manifest": manifest, "chunks": digests}))
+            draft.replace(self.path)
+        except OSError as refused:  # the version is published: the next save reads the files again, that is all
+            logger.warning("What was saved cannot be remembered in %s: %s", self.path.parent, refused)
 
     def _changed(self, index: int) -> int:
         info = self.tree.stats[index]

@@ -5,7 +5,7 @@ Layout, all objects create-only but the empty ones::
     cas/sha256/ab/HEX             a chunk, or a manifest, named by the SHA-256 of its plain bytes
     refs/NAME/9999999998          a version, counted down: one create-only put is the publication
     tags/NAME/TAG/9999999998      where a tag points, moved by taking the next number
-    deleted/DIGEST                a manifest whose version was deleted less than a day ago
+    deleted/HEX.TOKEN             a manifest whose version was deleted less than a day ago
 
 Readers see nothing before the ref. A crash leaves at most chunks that nothing names, which `gc` collects.
 """
@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from obstore.exceptions import BaseError
 from pydantic import Field
 
 from stackgraft.artifacts import serializers
@@ -28,9 +29,10 @@ from stackgraft.artifacts.files import read_value
 from stackgraft.artifacts.objects import Objects
 from stackgraft.artifacts.ref import ArtifactRef, check_name
 from stackgraft.artifacts.source import VALUE, PathSource, Source, ValueSource
+from stackgraft.artifacts.stat_index import StatIndex
 from stackgraft.artifacts.upkeep import GcReport, VerifyReport, collect, verify
 from stackgraft.components import Component
-from stackgraft.errors import BackendError, UntrustedArtifactError
+from stackgraft.errors import ArtifactCorruptedError, BackendError, ConfigError, UntrustedArtifactError
 from stackgraft.model import AnchoredPath
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class ObjectArtifactStore(Component):
         digest = hashlib.sha256(content).hexdigest()
         self.objects.put_chunk(digest, content, plain=True)
         saved = self.catalog.publish(name, f"sha256:{digest}", manifest)
-        source.saved(str(saved), list(manifest.chunks))
+        source.saved(str(saved), saved.digest, list(manifest.chunks))
         return saved
 
     def load(self, reference: ArtifactRef | str) -> Any:
@@ -166,7 +168,7 @@ class ObjectArtifactStore(Component):
         """Store what the newest version, and the version that the index speaks of, do not have."""
         blocks = plan(source.entries)
         present = self._present(name) if blocks else frozenset()
-        indexed = isinstance(source, PathSource) and self._alive(source.index.artifact)
+        indexed = isinstance(source, PathSource) and self._alive(source.index)
 
         def stored(block: Block) -> Chunk:
             digest = source.known(block) if indexed else None
@@ -181,11 +183,15 @@ class ObjectArtifactStore(Component):
 
     def _present(self, name: str) -> frozenset[str]:
         newest = self.catalog.newest(name)
-        return frozenset(chunk.digest for chunk in self.manifest(newest).chunks) if newest else frozenset()
+        try:
+            return frozenset(chunk.digest for chunk in self.manifest(newest).chunks) if newest else frozenset()
+        except ArtifactCorruptedError:
+            return frozenset()  # a damaged version is no reason not to write a sound one
 
-    def _alive(self, artifact: str) -> bool:
-        name, _, version = artifact.rpartition("@")
-        return bool(name) and self.catalog.find(name, int(version)) is not None
+    def _alive(self, index: StatIndex) -> bool:
+        name, _, version = index.artifact.rpartition("@")
+        found = self.catalog.find(name, int(version)) if name else None
+        return found is not None and found.digest == index.manifest
 
     def _laid(self, ref: ArtifactRef, manifest: Manifest) -> Path:
         return ReadCache(self.cache).laid(_hex(ref), manifest, self.objects)
@@ -197,9 +203,13 @@ def _hex(reference: ArtifactRef) -> str:
 
 @lru_cache(maxsize=16)
 def _opened(store: ObjectArtifactStore) -> Objects:
-    return Objects(
-        store.open(), store.place, store.workers, ordered=store.ordered, streamed=store.streamed, compress=store.compression == "auto"
-    )
+    try:
+        storage = store.open()
+    except BaseError as refused:
+        why = str(refused).splitlines()[0]
+        raise ConfigError("The artifact store cannot be opened", where=store.place, why=why, next_step="correct its fields") from refused
+    compress = store.compression == "auto"
+    return Objects(storage, store.place, store.workers, ordered=store.ordered, streamed=store.streamed, compress=compress)
 
 
 @lru_cache(maxsize=16)

@@ -63,7 +63,7 @@ def collect(objects: Objects, *, dry_run: bool) -> GcReport:
     now = objects.now()
     roots = {ref.digest.partition(":")[2] for ref in _refs(objects)}
     deleted = list(objects.walk("deleted"))
-    roots |= {_leaf(found) for found in deleted if now - found["last_modified"] < SPARED}
+    roots |= {_leaf(found).partition(".")[0] for found in deleted if now - found["last_modified"] < SPARED}
     marked = _marked(objects, roots)
     garbage, kept = [], 0
     for found in objects.walk(_CAS):
@@ -74,6 +74,7 @@ def collect(objects: Objects, *, dry_run: bool) -> GcReport:
             garbage.append(found)
     if not dry_run:
         forgotten = [found["path"] for found in deleted if now - found["last_modified"] >= SPARED]
+        garbage = [found for found in garbage if not _renewed(found, objects)]
         for page in _pages([found["path"] for found in garbage] + forgotten):
             objects.delete(page)
     return GcReport(kept, len(garbage), sum(found["size"] for found in garbage))
@@ -131,6 +132,11 @@ def _check_clock(found: ObjectMeta, age: timedelta, objects: Objects) -> None:
             why=f"it was written {-age} after the storage's now",
             next_step="mend the clock; nothing was deleted",
         )
+
+
+def _renewed(found: ObjectMeta, objects: Objects) -> bool:
+    """Tell whether a writer has met the chunk since it was listed, and is about to name it."""
+    return objects.modified(found["path"]) != found["last_modified"]
 
 
 def _leaf(found: ObjectMeta) -> str:

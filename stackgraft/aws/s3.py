@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 if find_spec("boto3") is None:
     raise ImportError("boto3 is not installed")  # told when the stack is read, though it is loaded only when a bucket is opened
+_AWS_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(minutes=2)}
 
 
@@ -39,7 +41,7 @@ class S3ArtifactStore(ObjectArtifactStore):
     provides: ClassVar[frozenset[str]] = frozenset({"network"})
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = Field(description="Name of the bucket.")
     prefix: Annotated[str, Field(pattern=r"^([\w.!*'()-]+(/[\w.!*'()-]+)*)?$")] = Field(default="", description="Prefix of all keys.")
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] | None = Field(default=None, description="Region of the bucket.")
+    region: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")] | None = Field(default=None, description="Region of the bucket.")
     endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(default=None, description="Server, where it is not AWS.")
     path_style: bool | None = Field(default=None, description="Whether the bucket stands in the path.")
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(default=None, description="Encryption at rest.")
@@ -50,17 +52,22 @@ class S3ArtifactStore(ObjectArtifactStore):
     compression: Literal["auto", "none"] = Field(default="auto", description="Whether chunks are compressed where it pays.")
 
     @model_validator(mode="after")
-    def _key_fits(self) -> Self:
+    def _fields_fit(self) -> Self:
         if self.kms_key_id and not (self.server_side_encryption or "").startswith("aws:kms"):
             raise ConfigError(
                 "A KMS key needs encryption by KMS", where="field 'kms_key_id'", next_step='set server_side_encryption = "aws:kms"'
+            )
+        if self.endpoint is None and self.region is not None and not _AWS_REGION.fullmatch(self.region):
+            raise ConfigError(
+                "AWS has no region of that form", where=f"field 'region', {self.region!r}", next_step="use one such as eu-north-1"
             )
         return self
 
     @property
     def place(self) -> str:
         """The bucket and prefix."""
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        where = f" at {self.endpoint}" if self.endpoint else ""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/") + where
 
     @property
     def workers(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -51,6 +53,37 @@ def test_a_reference_that_a_task_returns_stays_a_reference(local: FilesystemArti
 def test_what_no_serializer_takes_is_left_to_the_engine(local: FilesystemArtifactStore) -> None:
     when = datetime(2026, 1, 1, tzinfo=UTC)
     assert keep([when, 1], "n", local.save) == [when, 1]
+
+
+class Pair(NamedTuple):
+    one: int
+    two: int
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1: "a"}, {"a": {1: "b"}}, OrderedDict(when=datetime(2026, 1, 1, tzinfo=UTC)), Pair(1, 2), Path("absent"), {"$value": 3}],
+    ids=repr,
+)
+def test_what_would_come_back_as_another_type_is_left_to_the_engine(local: FilesystemArtifactStore, value: Any) -> None:
+    kept = keep(value, "n", local.save) if not isinstance(value, Path) else value
+    assert kept == value
+    assert type(kept) is type(value)
+    assert restore(kept, local.load) == value
+    assert local.names() == []
+
+
+def test_files_and_folders_become_artifacts_and_come_back_as_paths(local: FilesystemArtifactStore, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "page.txt").write_text("page")
+    back = restore(keep({"report": tmp_path / "report"}, "flow/report", local.save), local.load)
+    assert (back["report"] / "page.txt").read_text() == "page"
+
+
+def test_a_long_name_is_shortened_without_meeting_another(local: FilesystemArtifactStore) -> None:
+    names = ["x" * 60 + "/" + "y" * 60 + "".join(f".{key * 20}" for key in ("a" * 2, "b" * 2, last)) for last in ("c" * 3, "d" * 3)]
+    kept = [keep(np.ones(2), name, local.save) for name in names]
+    assert len(local.names()) == len({str(each) for each in kept}) == 2
 
 
 def test_an_error_is_kept_by_its_type_and_words(local: FilesystemArtifactStore) -> None:

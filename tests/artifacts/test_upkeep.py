@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from stackgraft.artifacts import objects as objects_module
+from stackgraft.artifacts import upkeep
 from stackgraft.artifacts.objects import Objects
 from stackgraft.artifacts.store import ObjectArtifactStore
 from stackgraft.aws.s3 import S3ArtifactStore
@@ -119,9 +121,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = BlockReader._fill
 
-    def fill(self: BlockReader, view: memoryview, entry: Any, offset: int) -> None:
-        seen.append(entry.path)
-        real(self, view, entry, offset)
+    def fill(self: BlockReader, view: memoryview, index: int, offset: int) -> None:
+        seen.append(self.tree.entries[index].path)
+        real(self, view, index, offset)
 
     monkeypatch.setattr(BlockReader, "_fill", fill)
     return seen
@@ -268,6 +270,58 @@ def test_a_corrupted_index_file_knows_nothing(local: FilesystemArtifactStore, tm
     for index in (local.cache / "index").iterdir():
         index.write_text("{")
     assert local.save("file", path) == ref
+
+
+@pytest.mark.usefixtures("calm_clock")
+def test_the_index_is_not_believed_in_another_store_in_the_same_place(local: FilesystemArtifactStore, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    local.save("data", tmp_path / "one")
+    shutil.rmtree(local.path)
+    local.path.mkdir()
+    local.save("data", tmp_path / "two")
+    again = local.save("data", tmp_path / "one")
+    assert local.verify().damaged == ()
+    assert local.load(again).read_text() == "one"
+
+
+def test_a_cache_that_cannot_be_written_does_not_fail_a_save(local: FilesystemArtifactStore, tmp_path: Path) -> None:
+    (tmp_path / "old.bin").write_bytes(b"a")
+    settled(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    assert local.model_copy(update={"cache": tmp_path / "file" / "cache"}).save("data", tmp_path / "old.bin").version == 1
+
+
+def test_gc_spares_a_chunk_that_a_writer_renews_while_it_collects(local: FilesystemArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    local.delete(local.save("n", b"content"))
+    age(local)
+    saved = []
+
+    def renewed_first(found: Any, objects: Objects) -> bool:
+        if not saved:
+            saved.append(local.save("m", b"content"))
+        return real(found, objects)
+
+    real = upkeep._renewed
+    monkeypatch.setattr(upkeep, "_renewed", renewed_first)
+    local.gc()
+    assert local.load(saved[0]) == b"content"
+
+
+def test_a_second_deletion_spares_the_content_for_another_day(local: FilesystemArtifactStore) -> None:
+    local.delete(local.save("n", b"content"))
+    age(local)
+    local.delete(local.save("n", b"content"))
+    age(local, hours=0)
+    for marker in (local.path / "deleted").iterdir():
+        os.utime(marker, (time.time() - 90_000,) * 2) if marker == min((local.path / "deleted").iterdir()) else None
+    assert local.gc().deleted == 0
+
+
+def test_a_damaged_newest_version_does_not_hinder_the_next(local: FilesystemArtifactStore) -> None:
+    ref = local.save("n", b"content")
+    local.objects.delete([f"cas/sha256/{ref.digest[7:9]}/{ref.digest[7:]}"])
+    assert local.load(local.save("n", b"more")) == b"more"
 
 
 def test_files_as_fresh_as_a_steps_own_output_leave_no_index(local: FilesystemArtifactStore, tmp_path: Path) -> None:

@@ -121,6 +121,21 @@ def test_prefects_own_record_of_a_result_is_small_and_holds_no_pickle(store: Obj
     del content
 
 
+def test_a_plain_task_that_fails_is_recorded_as_failed_with_its_reason(store: ObjectArtifactStore) -> None:
+    @task
+    def bad() -> None:
+        raise ValueError("no prices today")
+
+    @flow
+    def failing() -> None:
+        bad()
+
+    with pytest.raises(ValueError, match="no prices today"):
+        failing()
+    [record] = by_task(store)["bad"]
+    assert (record.outcome, record.reason) == ("failed", "no prices today")
+
+
 SCRIPT = """
 import numpy
 from prefect import flow, task
