@@ -145,10 +145,21 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(params=["local", "seaweed", "moto"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectArtifactStore:
     """Return an empty store of each kind."""
+    return made_store(request, tmp_path)
+
+
+@pytest.fixture(params=["local", "seaweed"])
+def raced_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectArtifactStore:
+    """Return an empty store of each kind whose conditions hold in a race: moto's threads look first and write then."""
+    return made_store(request, tmp_path)
+
+
+def made_store(request: pytest.FixtureRequest, folder: Path) -> ObjectArtifactStore:
+    """Make the store that a fixture's parameter names."""
     if request.param == "local":
-        return FilesystemArtifactStore(path=tmp_path / "store", cache=tmp_path / "cache")
+        return FilesystemArtifactStore(path=folder / "store", cache=folder / "cache")
     server: S3Server = request.getfixturevalue(request.param)
-    return server.store(tmp_path)
+    return server.store(folder)
 
 
 @pytest.fixture

@@ -136,18 +136,18 @@ def test_a_manifest_depends_on_content_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("writers", [8, 32])
-def test_racing_writers_share_versions_without_gaps_or_doubles(store: ObjectArtifactStore, writers: int) -> None:
+def test_racing_writers_share_versions_without_gaps_or_doubles(raced_store: ObjectArtifactStore, writers: int) -> None:
     with ThreadPoolExecutor(writers) as pool:
-        refs = list(pool.map(lambda index: store.save("raced", index), range(writers)))
-    assert sorted(ref.version for ref in refs) == list(range(1, writers + 1)) == list(store.versions("raced"))
-    assert sorted(store.load(ref) for ref in refs) == list(range(writers))
+        refs = list(pool.map(lambda index: raced_store.save("raced", index), range(writers)))
+    assert sorted(ref.version for ref in refs) == list(range(1, writers + 1)) == list(raced_store.versions("raced"))
+    assert sorted(raced_store.load(ref) for ref in refs) == list(range(writers))
 
 
-def test_racing_writers_of_equal_content_agree_on_few_versions_that_all_load(store: ObjectArtifactStore) -> None:
+def test_racing_writers_of_equal_content_agree_on_few_versions_that_all_load(raced_store: ObjectArtifactStore) -> None:
     with ThreadPoolExecutor(8) as pool:
-        refs = set(pool.map(lambda _: store.save("same", "content"), range(8)))
-    assert list(store.versions("same")) == list(range(1, len(store.versions("same")) + 1))
-    assert {store.load(ref) for ref in refs} == {"content"}
+        refs = set(pool.map(lambda _: raced_store.save("same", "content"), range(8)))
+    assert list(raced_store.versions("same")) == list(range(1, len(raced_store.versions("same")) + 1))
+    assert {raced_store.load(ref) for ref in refs} == {"content"}
 
 
 DYING_WRITER = """
@@ -198,14 +198,14 @@ def test_a_tag_moves_only_from_where_it_is_said_to_be(store: ObjectArtifactStore
     assert store.resolve("n@stable") == second
 
 
-def test_of_racing_moves_of_a_tag_one_wins(store: ObjectArtifactStore) -> None:
-    first = store.save("n", 0)
-    store.tag(first, "stable")
-    refs = [store.save("n", index) for index in range(1, 9)]
+def test_of_racing_moves_of_a_tag_one_wins(raced_store: ObjectArtifactStore) -> None:
+    first = raced_store.save("n", 0)
+    raced_store.tag(first, "stable")
+    refs = [raced_store.save("n", index) for index in range(1, 9)]
 
     def moved(ref: ArtifactRef) -> bool:
         try:
-            store.tag(ref, "stable", instead_of=1)
+            raced_store.tag(ref, "stable", instead_of=1)
         except ArtifactError:
             return False
         return True
@@ -213,7 +213,7 @@ def test_of_racing_moves_of_a_tag_one_wins(store: ObjectArtifactStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         wins = list(pool.map(moved, refs))
     assert wins.count(True) == 1
-    assert store.resolve("n@stable") == refs[wins.index(True)]
+    assert raced_store.resolve("n@stable") == refs[wins.index(True)]
 
 
 def test_a_deleted_version_is_gone_and_its_number_is_never_given_again(store: ObjectArtifactStore) -> None:
