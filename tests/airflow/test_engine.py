@@ -284,6 +284,10 @@ def test_clearing_a_task_that_has_succeeded_starts_another_job(engine: Engine, s
     eventually(
         lambda: not processes_of(succeeded), "its process has written its links: with SQLite, a clear meanwhile can hang the API server"
     )
+    eventually(
+        lambda: engine.api.get(run).raise_for_status().json()["state"] == "success",
+        "the scheduler has closed the run: it would close a run that is cleared at that moment, too, and never schedule the task",
+    )
     engine.clear(run)
     assert engine.until(run, "success", "failed", tries=2)["state"] == "success"
     assert len(set(jobs.calls("started"))) == 2
