@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +51,7 @@ def ran(home: Home) -> Iterator[tuple[Any, ObjectArtifactStore]]:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            start_new_session=True,
         )
     logs = home.folder / "lineage-runs"
     logs.mkdir()
@@ -56,7 +59,7 @@ def ran(home: Home) -> Iterator[tuple[Any, ObjectArtifactStore]]:
         run = Runner(process, logs)("plain_taskflow")
         yield run, Stack.load("lineage", path=config).artifact_store
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # the OpenLineage provider forks children that outlive it
         process.wait()  # not for its output, which children of the OpenLineage provider hold open for a while
 
 
